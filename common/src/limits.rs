@@ -1,0 +1,124 @@
+//! Every limit of Gristmill: its name, its unit, and why it is what it is.
+//!
+//! A limit that users may set is a default here; the flag or field that changes it is named beside it.
+
+/// Version of the exchange between worker and coordinator. A coordinator serves this one and the one before.
+pub const PROTOCOL: u32 = 1;
+
+/// Tasks in one job: keeps the scheduler's tables under 300 MiB at 300 bytes per task.
+pub const TASKS_PER_JOB: u64 = 1_000_000;
+/// Steps in one job: longer chains are several jobs.
+pub const STEPS_PER_JOB: usize = 64;
+/// Reduce tasks of one step: a map output's index has an entry for each.
+pub const PARTITIONS: u32 = 10_000;
+/// Failures of user code that one task may have before its job fails (spec: `attempts`).
+pub const ATTEMPTS: u32 = 4;
+/// Highest `attempts` a spec may ask for.
+pub const ATTEMPTS_MAX: u32 = 100;
+/// Workers that may die under one task before its job fails: poison, not bad luck.
+pub const WORKER_LOSSES: u32 = 10;
+/// Times one map output may be reported lost or damaged before its job fails: then the disk, not the worker, is bad.
+pub const LOST_OUTPUTS: u32 = 20;
+/// First wait before a failed task is granted again; doubles with each failure, in milliseconds.
+pub const RETRY_BACKOFF_MS: u64 = 250;
+/// Longest wait before a failed task is granted again, in milliseconds.
+pub const RETRY_BACKOFF_MAX_MS: u64 = 30_000;
+
+/// Workers known at a time.
+pub const WORKERS: usize = 10_000;
+/// Slots of one worker.
+pub const SLOTS: u32 = 1_024;
+/// Tasks in one poll's answer: bounds the answer and what one lost worker takes with it.
+pub const TASKS_PER_GRANT: u32 = 4_096;
+/// Grants in one poll's answer.
+pub const GRANTS_PER_ANSWER: usize = 64;
+/// Map outputs asked for in one poll's `relay`.
+pub const RELAYS_PER_ANSWER: usize = 64;
+/// Attempts that a worker may hold at a time, prefetched ones included.
+pub const HELD_ATTEMPTS: u64 = 65_536;
+/// How long a lease lasts without a poll, in milliseconds (`--lease`).
+pub const LEASE_MS: u64 = 30_000;
+/// How long a poll without work is held, in milliseconds.
+pub const HOLD_MS: u64 = 10_000;
+/// How often a busy worker polls to renew its lease, in milliseconds; grows with the fleet.
+pub const RENEW_MS: u64 = 1_000;
+/// Prefetch aims at this much work in hand, in milliseconds.
+pub const PREFETCH_MS: u64 = 100;
+
+/// A job spec, in bytes: 4 MiB hold 40,000 input URLs.
+pub const SPEC_BYTES: usize = 4 << 20;
+/// A poll's body, in bytes: an outbox of inline outputs and a full state fit.
+pub const POLL_BYTES: usize = 8 << 20;
+/// Bytes of reports that a worker puts into one poll; the rest waits in the outbox.
+pub const REPORTS_PER_POLL_BYTES: usize = 4 << 20;
+/// A JSON body of any other route, in bytes.
+pub const BODY_BYTES: usize = 1 << 20;
+/// An output that travels inside its report, in bytes: larger ones are files.
+pub const INLINE_OUTPUT_BYTES: usize = 16 << 10;
+/// Unacknowledged reports that a worker keeps on disk, in bytes; when full it takes no more work.
+pub const OUTBOX_BYTES: u64 = 256 << 20;
+/// Text of an error that travels, in bytes.
+pub const MESSAGE_BYTES: usize = 4 << 10;
+/// Counters of one job.
+pub const COUNTERS: usize = 1_000;
+/// Name of a counter, in bytes.
+pub const COUNTER_NAME_BYTES: usize = 200;
+/// Programs that a worker announces.
+pub const PROGRAMS: usize = 256;
+
+/// A line or a key, in bytes: longer ones fail the attempt with the file and offset.
+pub const LINE_BYTES: usize = 64 << 20;
+/// Target size of a split, in bytes, when the input is large (spec: `split.bytes`).
+pub const SPLIT_BYTES: u64 = 64 << 20;
+/// Smallest split that is made when the input is small, in bytes: below it a task costs more than its work.
+pub const SPLIT_MIN_BYTES: u64 = 1 << 20;
+/// Splits that a small input is cut into, so that a laptop's cores all get some.
+pub const SPLITS_OF_SMALL_INPUT: u64 = 16;
+/// Smallest `split.bytes` that a spec may ask for.
+pub const SPLIT_FLOOR_BYTES: u64 = 1;
+/// Files in one split: opening files is what a task with many small ones does.
+pub const FILES_PER_SPLIT: usize = 10_000;
+/// Input files of one job.
+pub const INPUT_FILES: usize = 1_000_000;
+/// Logical bytes of records that a map task sorts at a time (spec: `sort_budget_bytes`).
+pub const SORT_BUDGET_BYTES: u64 = 128 << 20;
+/// Smallest sort budget: below it every record is a run.
+pub const SORT_BUDGET_MIN_BYTES: u64 = 64 << 10;
+/// Largest sort budget.
+pub const SORT_BUDGET_MAX_BYTES: u64 = 16 << 30;
+/// Logical cost of one record beside its bytes, the same on every machine.
+pub const RECORD_OVERHEAD_BYTES: u64 = 32;
+/// Runs merged at a time; more are merged in passes. Part of the plan, since passes group combiner calls.
+pub const FAN_IN: u32 = 64;
+/// Uncompressed bytes of one block of a run; a larger record gets a block of its own.
+pub const BLOCK_BYTES: usize = 256 << 10;
+/// Default number of reduce tasks (spec: `partitions`).
+pub const DEFAULT_PARTITIONS: u32 = 4;
+
+/// No sign of progress for this long ends an attempt, in milliseconds (spec: `progress_timeout_ms`).
+pub const PROGRESS_TIMEOUT_MS: u64 = 600_000;
+/// How long a submit waits for the plan, in milliseconds, so that simple mistakes are still a 4xx.
+pub const SUBMIT_WAIT_MS: u64 = 2_000;
+/// Longest `?wait=` of an API call, in milliseconds.
+pub const WAIT_MAX_MS: u64 = 60_000;
+/// Items of a list page, at most; 100 unless asked.
+pub const PAGE_ITEMS: usize = 1_000;
+/// How long a graceful stop waits for requests in flight, in milliseconds.
+pub const DRAIN_DEADLINE_MS: u64 = 5_000;
+/// Log kept of one attempt: this much of its head and as much of its tail, in bytes.
+pub const LOG_HALF_BYTES: usize = 64 << 10;
+
+/// Commands waiting for the driver; API calls beyond get a 503 with Retry-After.
+pub const DRIVER_QUEUE: usize = 65_536;
+/// Entries appended in one transaction.
+pub const ENTRIES_PER_COMMIT: usize = 4_096;
+/// Free space under which relays are refused with a 507, in bytes: the journal must never find a full disk.
+pub const STORE_RESERVE_BYTES: u64 = 512 << 20;
+/// Relayed map outputs and parts kept for one job, in bytes (`--relay-quota`).
+pub const RELAY_QUOTA_BYTES: u64 = 64 << 30;
+/// One uploaded file, in bytes.
+pub const UPLOAD_BYTES: u64 = 1 << 40;
+/// Time that a client may take to send its request's head, in milliseconds: against slow-loris.
+pub const HEADER_READ_MS: u64 = 10_000;
+/// Map outputs named in one fetch request.
+pub const OUTPUTS_PER_FETCH: usize = 1_024;

@@ -1,0 +1,228 @@
+//! The plan: everything that shapes the bytes of a job's result, fixed before the first task and never changed.
+//!
+//! It depends on the input and the spec alone, never on workers. The coordinator keeps it as an immutable blob and
+//! journals its digest and counts ([`PlanSummary`]); workers fetch its head once per job and slices of its splits.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::limits;
+
+/// A job's plan, as its blob holds it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Version of this format: 1.
+    pub version: u32,
+    /// What all tasks share.
+    pub head: PlanHead,
+    /// The splits of the first step.
+    pub splits: Splits,
+}
+
+/// The part of a plan that every task needs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanHead {
+    /// The input files, in input order; splits name them by index.
+    pub files: Vec<PinnedFile>,
+    /// The steps.
+    pub steps: Vec<PlannedStep>,
+    /// An attempt without progress for this long is ended, in milliseconds.
+    pub progress_timeout_ms: u64,
+}
+
+/// An input file as it was when the job was planned.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedFile {
+    /// Its URL, percent-encoded: `file:///…` or `store://…`.
+    pub url: String,
+    /// Its size in bytes; never read beyond, so that a file that only grew is the same input.
+    pub bytes: u64,
+    /// Modification time or entity tag: what [`crate::Reason::InputChanged`] compares.
+    pub version: String,
+    /// How its bytes are packed.
+    #[serde(default)]
+    pub compression: Compression,
+}
+
+/// How a file's bytes are packed, known by its first bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// As they are: can be cut at line starts.
+    #[default]
+    None,
+    /// gzip, perhaps of several members: one split reads the whole file.
+    Gzip,
+}
+
+/// One step of a plan.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedStep {
+    /// Name of the program.
+    pub native: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Map tasks: the splits of the first step, the parts of the step before for later ones.
+    pub maps: u32,
+    /// Reduce tasks; 0 for a map-only step.
+    pub reduces: u32,
+    /// Whether the program's combiner is used.
+    pub combine: bool,
+    /// Logical bytes of records that a map sorts at a time.
+    pub sort_budget_bytes: u64,
+    /// Runs merged at a time.
+    pub fan_in: u32,
+}
+
+impl PlannedStep {
+    /// Returns the number of parts the step makes.
+    #[must_use]
+    pub fn parts(&self) -> u32 {
+        if self.reduces == 0 { self.maps } else { self.reduces }
+    }
+}
+
+/// The splits of the first step.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Splits {
+    /// Ranges of files, a list for each map task.
+    Files(Vec<Vec<Piece>>),
+    /// `records` generated records, `each` to a split.
+    Generated {
+        /// Records in all.
+        records: u64,
+        /// Records of a split; the last may have fewer.
+        each: u64,
+    },
+}
+
+/// A byte range of one file. Records that start in it are read, also beyond its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Piece {
+    /// Index into [`PlanHead::files`].
+    pub file: u32,
+    /// First byte.
+    pub start: u64,
+    /// Byte after the last one.
+    pub end: u64,
+}
+
+/// The input of one map task.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SplitInput {
+    /// Ranges of the plan's files.
+    Files(Vec<Piece>),
+    /// Generated records `first .. first + count`.
+    Generated {
+        /// Number of the first.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// Part `part` of the step before, read from the coordinator.
+    Part {
+        /// Index of the part.
+        part: u32,
+    },
+}
+
+impl Splits {
+    /// Returns how many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Files(splits) => splits.len() as u64,
+            Self::Generated { records, each } => records.div_ceil((*each).max(1)),
+        }
+    }
+}
+
+impl Plan {
+    /// Version of the format written here.
+    pub const VERSION: u32 = 1;
+
+    /// Returns the input of a map task, `None` if there is no such task.
+    #[must_use]
+    pub fn split(&self, step: u16, index: u32) -> Option<SplitInput> {
+        let shape = self.head.steps.get(usize::from(step))?;
+        if index >= shape.maps {
+            return None;
+        }
+        if step > 0 {
+            return Some(SplitInput::Part { part: index });
+        }
+        match &self.splits {
+            Splits::Files(splits) => splits.get(index as usize).cloned().map(SplitInput::Files),
+            Splits::Generated { records, each } => {
+                let first = u64::from(index) * each;
+                Some(SplitInput::Generated { first, count: (*each).min(records.checked_sub(first)?) })
+            }
+        }
+    }
+
+    /// Writes the blob.
+    #[must_use]
+    pub fn to_blob(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Returns what the journal keeps of a plan.
+    #[must_use]
+    pub fn summary(&self, blob: &[u8], roots: Vec<String>) -> PlanSummary {
+        PlanSummary {
+            digest: Digest::of(blob),
+            shapes: self.head.steps.iter().map(|step| StepShape { maps: step.maps, reduces: step.reduces }).collect(),
+            input_files: self.head.files.len() as u64,
+            input_bytes: self.head.files.iter().map(|file| file.bytes).sum(),
+            roots,
+        }
+    }
+}
+
+/// What the journal keeps of a plan.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanSummary {
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Tasks of each step.
+    pub shapes: Vec<StepShape>,
+    /// Input files.
+    pub input_files: u64,
+    /// Their bytes, as stored.
+    pub input_bytes: u64,
+    /// Directories under which a worker must be allowed to read, as absolute paths; empty when the inputs are in the store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<String>,
+}
+
+impl PlanSummary {
+    /// Returns all tasks of the plan.
+    #[must_use]
+    pub fn tasks(&self) -> u64 {
+        self.shapes.iter().map(|shape| u64::from(shape.maps) + u64::from(shape.reduces)).sum()
+    }
+
+    /// Says whether the counts keep the limits of a job.
+    #[must_use]
+    pub fn within_limits(&self) -> bool {
+        self.tasks() <= limits::TASKS_PER_JOB && self.shapes.iter().all(|shape| shape.reduces <= limits::PARTITIONS)
+    }
+}
+
+/// How many tasks a step has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepShape {
+    /// Map tasks.
+    pub maps: u32,
+    /// Reduce tasks; 0 for a map-only step.
+    pub reduces: u32,
+}

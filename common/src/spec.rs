@@ -1,0 +1,418 @@
+//! The job spec: what a user submits, as JSON. Unknown fields are refused, every error names its place.
+//!
+//! ```json
+//! { "name": "count", "inputs": ["store://uploads/books/*.txt"], "steps": [{ "native": "word-count", "partitions": 2 }] }
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::limits;
+use crate::problem::Problem;
+
+/// What to compute, from what, and where the result goes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// A name for people, 1 to 200 characters, none of them control characters.
+    pub name: String,
+    /// What the first step reads, in this order.
+    pub inputs: Vec<Input>,
+    /// How inputs are cut into splits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub split: Split,
+    /// The chain of steps, at least one.
+    pub steps: Vec<StepSpec>,
+    /// Where the result goes; the coordinator's store by default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub output: OutputSpec,
+    /// Higher runs first; jobs of one priority run in the order they came. -1000 to 1000.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub priority: i32,
+    /// Failures of user code that one task may have before the job fails.
+    #[serde(default = "default_attempts")]
+    pub attempts: u32,
+    /// An attempt without a sign of progress for this long is ended.
+    #[serde(default = "default_progress_timeout_ms")]
+    pub progress_timeout_ms: u64,
+    /// Logical bytes of records sorted at a time; shapes where combiners run, so it is part of the plan.
+    #[serde(default = "default_sort_budget_bytes")]
+    pub sort_budget_bytes: u64,
+}
+
+/// One input of the first step.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Input {
+    /// A URL (`file:///…`, `store://…`), which may be a file, a directory or a glob.
+    Url(String),
+    /// Records made of nothing: record `i` is the decimal text of `i`.
+    Generated(Generated),
+}
+
+/// A count of records to generate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generated {
+    /// How many records, numbered from 0.
+    pub generate: u64,
+}
+
+/// How inputs are cut.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// Target bytes of a split of files; chosen from the input's size when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Records of a split of a generated input; all in 16 splits when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+}
+
+/// One map stage and, unless map-only, one reduce stage.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepSpec {
+    /// Name of a program compiled into the workers, such as `word-count`.
+    pub native: String,
+    /// Arguments for the program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Which executable may run it: a SHA-256, or `any`. Absent: the first worker that is granted a task pins its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<Executable>,
+    /// Reduce tasks; 4 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u32>,
+    /// Whether the program's combiner is used, if it has one.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub combine: bool,
+    /// Whether the step has a reduce stage; without one each map's output is a part, unsorted.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub reduce: bool,
+}
+
+/// Which builds of a program may run it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Executable {
+    /// Only the one with this hash.
+    Pinned(Digest),
+    /// Every one that announces the name; outputs are only as equal as the builds.
+    Any,
+}
+
+impl Serialize for Executable {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Pinned(digest) => serializer.collect_str(digest),
+            Self::Any => serializer.serialize_str("any"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Executable {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "any" {
+            return Ok(Self::Any);
+        }
+        text.parse().map(Self::Pinned).map_err(|_| serde::de::Error::custom("`any` or 64 hex digits are expected"))
+    }
+}
+
+/// Where the result goes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    /// `file:///…/` for a directory of parts, `file:///…` for one file merged by key; absent for the coordinator's store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Whether an output that exists is replaced.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overwrite: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+fn default_attempts() -> u32 {
+    limits::ATTEMPTS
+}
+
+fn default_progress_timeout_ms() -> u64 {
+    limits::PROGRESS_TIMEOUT_MS
+}
+
+fn default_sort_budget_bytes() -> u64 {
+    limits::SORT_BUDGET_BYTES
+}
+
+impl JobSpec {
+    /// Makes a spec with the defaults that absent fields have.
+    #[must_use]
+    pub fn new(name: impl Into<String>, inputs: Vec<Input>, steps: Vec<StepSpec>) -> Self {
+        Self {
+            name: name.into(),
+            inputs,
+            split: Split::default(),
+            steps,
+            output: OutputSpec::default(),
+            priority: 0,
+            attempts: limits::ATTEMPTS,
+            progress_timeout_ms: limits::PROGRESS_TIMEOUT_MS,
+            sort_budget_bytes: limits::SORT_BUDGET_BYTES,
+        }
+    }
+
+    /// Reads and checks a spec.
+    ///
+    /// # Errors
+    /// An `invalid` or `unsupported` problem whose pointer names the wrong place.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let spec: Self = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let pointer = pointer(error.path());
+            Problem::at(pointer, explain(&error.into_inner().to_string()))
+        })?;
+        reader.end().map_err(|error| Problem::at("", format!("text after the end of the spec: {error}")))?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// An `invalid` problem whose pointer names the first wrong place.
+    pub fn check(&self) -> Result<(), Problem> {
+        check_name(&self.name)?;
+        check_inputs(&self.inputs)?;
+        if self.steps.is_empty() || self.steps.len() > limits::STEPS_PER_JOB {
+            let detail = format!("1 to {} steps are allowed, here are {}", limits::STEPS_PER_JOB, self.steps.len());
+            return Err(Problem::at("/steps", detail));
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            step.check(&format!("/steps/{index}"))?;
+        }
+        between("/split/bytes", self.split.bytes, limits::SPLIT_FLOOR_BYTES, 1 << 40)?;
+        between("/split/records", self.split.records, 1, u64::MAX)?;
+        between("/priority", Some(i64::from(self.priority)), -1000, 1000)?;
+        between("/attempts", Some(self.attempts), 1, limits::ATTEMPTS_MAX)?;
+        between("/progress_timeout_ms", Some(self.progress_timeout_ms), 100, 7 * 24 * 3_600_000)?;
+        let (least, most) = (limits::SORT_BUDGET_MIN_BYTES, limits::SORT_BUDGET_MAX_BYTES);
+        between("/sort_budget_bytes", Some(self.sort_budget_bytes), least, most)?;
+        self.output.check()
+    }
+}
+
+impl StepSpec {
+    /// Makes a step of this native program with the defaults that absent fields have.
+    #[must_use]
+    pub fn native(name: impl Into<String>) -> Self {
+        Self { native: name.into(), args: Vec::new(), executable: None, partitions: None, combine: true, reduce: true }
+    }
+
+    /// Returns the number of reduce tasks, 0 for a map-only step.
+    #[must_use]
+    pub fn reduces(&self) -> u32 {
+        if self.reduce { self.partitions.unwrap_or(limits::DEFAULT_PARTITIONS) } else { 0 }
+    }
+
+    fn check(&self, at: &str) -> Result<(), Problem> {
+        let named = !self.native.is_empty() && self.native.len() <= 200;
+        if !named || !self.native.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+            let detail = "a program's name is 1 to 200 of the characters A-Z a-z 0-9 - _ .";
+            return Err(Problem::at(format!("{at}/native"), detail));
+        }
+        between(&format!("{at}/partitions"), self.partitions, 1, limits::PARTITIONS)?;
+        if !self.reduce && self.partitions.is_some() {
+            return Err(Problem::at(format!("{at}/partitions"), "a step without a reduce stage has no partitions"));
+        }
+        Ok(())
+    }
+}
+
+impl OutputSpec {
+    fn check(&self) -> Result<(), Problem> {
+        let Some(url) = &self.url else {
+            if self.overwrite {
+                return Err(Problem::at(
+                    "/output/overwrite",
+                    "there is nothing to overwrite in the coordinator's store",
+                ));
+            }
+            return Ok(());
+        };
+        if url.starts_with("file:///") {
+            return Ok(());
+        }
+        let detail = format!("`{url}`: outputs can be file:/// URLs, or left out for the coordinator's store");
+        Err(not_built("/output/url", url, detail))
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Problem> {
+    let length = name.chars().count();
+    if length == 0 || length > 200 || name.chars().any(char::is_control) {
+        return Err(Problem::at("/name", "a name is 1 to 200 characters, none of them control characters"));
+    }
+    Ok(())
+}
+
+fn check_inputs(inputs: &[Input]) -> Result<(), Problem> {
+    if inputs.is_empty() {
+        return Err(Problem::at("/inputs", "at least one input is needed"));
+    }
+    let generated = inputs.iter().filter(|input| matches!(input, Input::Generated(_))).count();
+    if generated > 0 && inputs.len() > 1 {
+        return Err(Problem::at("/inputs", "a generated input stands alone"));
+    }
+    for (index, input) in inputs.iter().enumerate() {
+        let at = format!("/inputs/{index}");
+        match input {
+            Input::Generated(Generated { generate: 0 }) => {
+                return Err(Problem::at(format!("{at}/generate"), "at least one record is needed"));
+            }
+            Input::Generated(_) => {}
+            Input::Url(url) if url.starts_with("file:///") || url.starts_with("store://") => {}
+            Input::Url(url) => {
+                let detail = format!("`{url}`: inputs can be file:/// or store:// URLs");
+                return Err(not_built(&at, url, detail));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Schemes that the design names but this version does not build are `unsupported`, others are `invalid`.
+fn not_built(at: &str, url: &str, detail: String) -> Problem {
+    let planned = ["s3://", "gs://", "az://", "http://", "https://"];
+    if planned.iter().any(|scheme| url.starts_with(scheme)) {
+        let mut problem = Problem::new(crate::Code::Unsupported, format!("{detail}; this scheme is not built yet"));
+        problem.pointer = Some(at.to_owned());
+        return problem;
+    }
+    Problem::at(at, detail)
+}
+
+fn between<T: PartialOrd + std::fmt::Display>(at: &str, value: Option<T>, least: T, most: T) -> Result<(), Problem> {
+    match value {
+        Some(value) if value < least || value > most => {
+            Err(Problem::at(at, format!("{value} is not allowed: {least} to {most} is")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn explain(message: &str) -> String {
+    for (field, what) in [("command", "command programs are"), ("wasm", "WebAssembly programs are")] {
+        if message.starts_with(&format!("unknown field `{field}`")) {
+            return format!("{what} not built yet: give a `native` program");
+        }
+    }
+    message.replace("data did not match any variant of untagged enum Input", "a URL or {\"generate\": N} is expected")
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter().fold(String::new(), |mut pointer, segment| {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
+            Segment::Enum { variant } => pointer.push_str(&format!("/{variant}")),
+            Segment::Unknown => {}
+        }
+        pointer
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Code;
+
+    fn spec(change: &str) -> Result<JobSpec, Problem> {
+        let mut value: serde_json::Value = serde_json::json!({
+            "name": "count", "inputs": ["store://a"], "steps": [{ "native": "word-count" }]
+        });
+        let change: serde_json::Value = serde_json::from_str(change).expect("a JSON object");
+        for (key, change) in change.as_object().expect("a JSON object") {
+            value[key] = change.clone();
+        }
+        JobSpec::from_json(value.to_string().as_bytes())
+    }
+
+    #[test]
+    fn the_least_spec_has_the_defaults() {
+        let least = spec("{}").expect("valid");
+        assert_eq!(
+            least,
+            JobSpec::new("count", vec![Input::Url("store://a".into())], vec![StepSpec::native("word-count")])
+        );
+        assert_eq!(least.steps[0].reduces(), limits::DEFAULT_PARTITIONS);
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_pointer() {
+        let cases = [
+            (r#"{"name":""}"#, "/name"),
+            (r#"{"name":"a\nb"}"#, "/name"),
+            (r#"{"inputs":[]}"#, "/inputs"),
+            (r#"{"inputs":["ftp://x"]}"#, "/inputs/0"),
+            (r#"{"inputs":["store://a",{"generate":5}]}"#, "/inputs"),
+            (r#"{"inputs":[{"generate":0}]}"#, "/inputs/0/generate"),
+            (r#"{"inputs":[7]}"#, "/inputs/0"),
+            (r#"{"steps":[]}"#, "/steps"),
+            (r#"{"steps":[{"native":"a/b"}]}"#, "/steps/0/native"),
+            (r#"{"steps":[{"native":"a","partitions":0}]}"#, "/steps/0/partitions"),
+            (r#"{"steps":[{"native":"a","partitions":2,"reduce":false}]}"#, "/steps/0/partitions"),
+            (r#"{"steps":[{"native":"a","executable":"x"}]}"#, "/steps/0/executable"),
+            (r#"{"steps":[{"native":"a","partitions":-1}]}"#, "/steps/0/partitions"),
+            (r#"{"split":{"bytes":0}}"#, "/split/bytes"),
+            (r#"{"split":{"lines":5}}"#, "/split/lines"),
+            (r#"{"attempts":0}"#, "/attempts"),
+            (r#"{"attempts":1000}"#, "/attempts"),
+            (r#"{"priority":5000}"#, "/priority"),
+            (r#"{"progress_timeout_ms":1}"#, "/progress_timeout_ms"),
+            (r#"{"sort_budget_bytes":1}"#, "/sort_budget_bytes"),
+            (r#"{"output":{"url":"relative"}}"#, "/output/url"),
+            (r#"{"output":{"overwrite":true}}"#, "/output/overwrite"),
+            (r#"{"colour":"red"}"#, "/colour"),
+        ];
+        for (change, pointer) in cases {
+            let problem = spec(change).expect_err(change);
+            assert_eq!(
+                (problem.code, problem.pointer.as_deref()),
+                (Code::Invalid, Some(pointer)),
+                "{change}: {problem}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_says_so() {
+        let problem = spec(r#"{"inputs":["s3://bucket/a"]}"#).expect_err("not built");
+        assert_eq!(problem.code, Code::Unsupported);
+        let problem = spec(r#"{"steps":[{"command":["./mapper.py"]}]}"#).expect_err("not built");
+        assert!(problem.detail.contains("not built yet"), "{problem}");
+    }
+
+    #[test]
+    fn text_that_is_not_json_is_refused() {
+        for text in ["", "{", "[]", "null", "{\"name\":\"a\"}", "\u{0}"] {
+            let problem = JobSpec::from_json(text.as_bytes()).expect_err(text);
+            assert_eq!(problem.code, Code::Invalid, "{text}");
+            assert!(problem.pointer.is_some(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What the scheduler is told, and what it answers.
+
+use gristmill_common::api::{JobFailure, OutputView};
+use gristmill_common::plan::PlanSummary;
+use gristmill_common::wire::{PollRequest, PollResponse};
+use gristmill_common::{Fence, JobId, JobSpec, Problem, SessionId, WorkerId};
+
+use super::entry::{Entry, Idempotency, WallMs};
+
+/// The time of a command. Decisions read `mono_ms` alone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Now {
+    /// Milliseconds since the coordinator started; never goes back.
+    pub mono_ms: u64,
+    /// Milliseconds since 1970, for display.
+    pub wall_ms: WallMs,
+}
+
+/// What the scheduler is told.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Accept a job under a fresh id. The spec is checked already.
+    SubmitJob {
+        /// The id, made by the caller.
+        job: JobId,
+        /// What to do.
+        spec: Box<JobSpec>,
+        /// The submit's idempotency key.
+        idempotency: Option<Idempotency>,
+    },
+    /// The planner wrote the job's plan, or could not.
+    FinishPlan {
+        /// The job.
+        job: JobId,
+        /// The plan's summary.
+        result: Result<PlanSummary, Box<JobFailure>>,
+    },
+    /// A worker polled.
+    Poll(Box<PollRequest>),
+    /// Look at a parked poll again: work may be there for it, or (`expired`) it has been held long enough.
+    ResumePoll {
+        /// The session whose poll is parked.
+        session: SessionId,
+        /// Whether it must be answered now.
+        expired: bool,
+    },
+    /// A map output arrived in the store; the blob is complete and verified.
+    StoreOutput {
+        /// The job.
+        job: JobId,
+        /// The step.
+        step: u16,
+        /// The map.
+        map: u32,
+        /// The attempt that wrote it.
+        fence: Fence,
+    },
+    /// The commit was carried out.
+    FinishCommit {
+        /// The job.
+        job: JobId,
+        /// What became visible.
+        output: OutputView,
+    },
+    /// End the job without a result.
+    CancelJob {
+        /// The job.
+        job: JobId,
+    },
+    /// Forget a job that is over.
+    RemoveJob {
+        /// The job.
+        job: JobId,
+    },
+    /// Let a worker finish what it runs and stop.
+    DrainWorker {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A deadline has passed.
+    Tick,
+}
+
+/// What the scheduler answers.
+#[derive(Debug)]
+pub struct Outcome {
+    /// For whoever sent the command.
+    pub reply: Reply,
+    /// Already applied; to be appended in this order.
+    pub entries: Vec<Entry>,
+    /// Whether the reply must wait until the entries are durable.
+    pub durable: bool,
+    /// Parked polls that may find work now: as many sessions as this are worth resuming.
+    pub wake: u32,
+}
+
+/// A reply to a command.
+#[derive(Debug)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// The job that a submit made, or that an equal earlier submit made (`existing`).
+    Submitted {
+        /// The job.
+        job: JobId,
+        /// Whether it was there before.
+        existing: bool,
+    },
+    /// The answer to a poll.
+    Poll(Box<PollResponse>),
+    /// Nothing to say: hold the poll, and send [`Command::ResumePoll`] when woken or when `hold_ms` have passed.
+    Parked {
+        /// How long to hold it.
+        hold_ms: u64,
+        /// Another poll of the same worker that was parked before and is now void (answer it 412).
+        void: Option<SessionId>,
+    },
+    /// No.
+    Refused(Problem),
+}
