@@ -53,6 +53,8 @@ pub const POLL_BYTES: usize = 8 << 20;
 pub const REPORTS_PER_POLL_BYTES: usize = 4 << 20;
 /// A JSON body of any other route, in bytes.
 pub const BODY_BYTES: usize = 1 << 20;
+/// A JSON answer that a client reads, in bytes: the table of a million map outputs fits.
+pub const ANSWER_BYTES: usize = 256 << 20;
 /// An output that travels inside its report, in bytes: larger ones are files.
 pub const INLINE_OUTPUT_BYTES: usize = 16 << 10;
 /// Unacknowledged reports that a worker keeps on disk, in bytes; when full it takes no more work.
