@@ -88,10 +88,12 @@ pub struct Outcome {
     pub reply: Reply,
     /// Already applied; to be appended in this order.
     pub entries: Vec<Entry>,
-    /// Whether the reply must wait until the entries are durable.
+    /// Whether the reply must wait until these and all earlier entries are durable.
     pub durable: bool,
-    /// Parked polls that may find work now: as many sessions as this are worth resuming.
-    pub wake: u32,
+    /// Sessions whose parked polls find something now: send [`Command::ResumePoll`] for each.
+    pub wake: Vec<SessionId>,
+    /// A session whose poll, parked before this command, is void now: answer it 412. The reply is for another poll.
+    pub void: Option<SessionId>,
 }
 
 /// A reply to a command.
@@ -112,8 +114,6 @@ pub enum Reply {
     Parked {
         /// How long to hold it.
         hold_ms: u64,
-        /// Another poll of the same worker that was parked before and is now void (answer it 412).
-        void: Option<SessionId>,
     },
     /// No.
     Refused(Problem),

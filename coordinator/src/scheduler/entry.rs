@@ -141,14 +141,14 @@ pub enum Entry {
         /// The attempt that wrote it.
         fence: Fence,
     },
-    /// A won map's output is lost: the map runs again, and no report of an attempt below the fence can win any more.
+    /// Outputs of won maps are lost: the maps run again, and no report of an attempt below the fence can win any more.
     TaskReopened {
         /// The job.
         job: JobId,
         /// The step.
         step: u16,
-        /// The map.
-        map: u32,
+        /// The maps.
+        maps: TaskRange,
         /// The first fence that may win.
         below: Fence,
         /// Why, for people.
@@ -207,8 +207,10 @@ pub struct Idempotency {
 pub enum Loss {
     /// The worker did not poll for a whole lease.
     LeaseExpired,
-    /// A new session of the worker does not know them: its process died.
+    /// A new session of the worker does not know them: its process died, perhaps because of them.
     WorkerDied,
+    /// Its process died, but had not begun them.
+    NotStarted,
     /// The worker processed the answer that granted them and does not hold them.
     NotHeld,
     /// The worker gave them back.
