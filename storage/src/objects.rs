@@ -1,0 +1,196 @@
+//! Users' files in the coordinator's store, `store://path`, through `object_store`: a local directory today.
+//!
+//! A file appears whole (temporary name, fsync, rename, fsync of the directory) and is never changed, only replaced, so
+//! its entity tag is its version. No path can leave the directory: see [`StorePath`].
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
+use object_store::local::LocalFileSystem;
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, WriteMultipart};
+
+use crate::error::StorageError;
+use crate::store_path::StorePath;
+
+pub use bytes::Bytes;
+
+/// A file's bytes as they are read.
+pub type ObjectStream = BoxStream<'static, Result<Bytes, StorageError>>;
+
+/// What is known of a file without reading it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ObjectFacts {
+    /// Its path.
+    pub path: StorePath,
+    /// Its size.
+    pub bytes: u64,
+    /// Its entity tag.
+    pub version: String,
+}
+
+/// The files of one store.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    inner: Arc<dyn ObjectStore>,
+}
+
+/// Parts of one upload that are written at a time: bounds memory to this many times 5 MiB.
+const UPLOADS_AT_A_TIME: usize = 2;
+
+impl Objects {
+    /// Keeps files under a directory, which must exist.
+    ///
+    /// # Errors
+    /// If the directory cannot be used.
+    pub fn local(directory: &Path) -> Result<Self, StorageError> {
+        let local = LocalFileSystem::new_with_prefix(directory)
+            .map_err(|error| StorageError::io("open", directory, std::io::Error::other(error)))?
+            .with_fsync(true)
+            .with_automatic_cleanup(true);
+        Ok(Self { inner: Arc::new(local) })
+    }
+
+    /// Writes a file, at most `limit` bytes; replaces one of the same path. Returns its size.
+    ///
+    /// # Errors
+    /// The stream's own error, or why it could not be written; nothing appears then.
+    pub async fn put<S, E>(&self, path: &StorePath, mut body: S, limit: u64) -> Result<u64, StorageError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let failed = |error| convert(path, "write", error);
+        let upload = self.inner.put_multipart(&path.to_object()).await.map_err(failed)?;
+        let mut writer = WriteMultipart::new(upload);
+        let mut written = 0;
+        while let Some(chunk) = body.next().await {
+            let error = match chunk {
+                Ok(chunk) => {
+                    written += chunk.len() as u64;
+                    if written <= limit {
+                        if let Err(error) = writer.wait_for_capacity(UPLOADS_AT_A_TIME).await {
+                            let _ = writer.abort().await;
+                            return Err(failed(error));
+                        }
+                        writer.put(chunk);
+                        continue;
+                    }
+                    let why = format!("a file in the store has at most {limit} bytes");
+                    StorageError::Full { what: path.url(), why }
+                }
+                Err(error) => {
+                    let source = std::io::Error::other(error);
+                    StorageError::Io { action: "receive", what: path.url(), source }
+                }
+            };
+            // The first error is the one to tell; a leftover has a temporary name and is swept at the next start.
+            let _ = writer.abort().await;
+            return Err(error);
+        }
+        writer.finish().await.map_err(failed)?;
+        Ok(written)
+    }
+
+    /// Looks a file up.
+    ///
+    /// # Errors
+    /// [`StorageError::NotFound`] if there is none.
+    pub async fn head(&self, path: &StorePath) -> Result<ObjectFacts, StorageError> {
+        let meta = self.inner.head(&path.to_object()).await.map_err(|error| convert(path, "look up", error))?;
+        Ok(facts(path.clone(), &meta))
+    }
+
+    /// Opens a file, or a range of it; with a version, only if it still is that version.
+    ///
+    /// # Errors
+    /// [`StorageError::NotFound`] or [`StorageError::InputChanged`] if there is no such file or version.
+    pub async fn open(
+        &self,
+        path: &StorePath,
+        range: Option<std::ops::Range<u64>>,
+        version: Option<&str>,
+    ) -> Result<(ObjectFacts, ObjectStream), StorageError> {
+        let options = GetOptions {
+            range: range.map(object_store::GetRange::Bounded),
+            if_match: version.map(str::to_owned),
+            ..GetOptions::default()
+        };
+        let got = self.inner.get_opts(&path.to_object(), options).await;
+        let got = got.map_err(|error| convert(path, "read", error))?;
+        let facts = facts(path.clone(), &got.meta);
+        let path = path.clone();
+        let stream = got.into_stream().map_err(move |error| convert(&path, "read", error));
+        Ok((facts, stream.boxed()))
+    }
+
+    /// Lists files whose path starts with `prefix`, sorted by path, at most `limit`.
+    ///
+    /// # Errors
+    /// If the store cannot be listed or has more of them.
+    pub async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<ObjectFacts>, StorageError> {
+        // Whole names can be looked for in the directory; the rest of the prefix is compared.
+        let directory = prefix.rsplit_once('/').and_then(|(directory, _)| StorePath::parse(directory).ok());
+        let directory = directory.map(|directory| directory.to_object());
+        let mut listing = self.inner.list(directory.as_ref());
+        let mut found = Vec::new();
+        while let Some(meta) = listing.next().await {
+            let meta = meta.map_err(|error| StorageError::Io {
+                action: "list",
+                what: format!("store://{prefix}"),
+                source: std::io::Error::other(error),
+            })?;
+            let Some(path) = StorePath::from_object(&meta.location) else { continue };
+            if path.as_str().starts_with(prefix) {
+                if found.len() == limit {
+                    return Err(StorageError::TooMany { limit });
+                }
+                found.push(facts(path, &meta));
+            }
+        }
+        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    /// Deletes a file.
+    ///
+    /// # Errors
+    /// [`StorageError::NotFound`] if there is none.
+    pub async fn delete(&self, path: &StorePath) -> Result<(), StorageError> {
+        self.inner.delete(&path.to_object()).await.map_err(|error| convert(path, "delete", error))
+    }
+}
+
+fn facts(path: StorePath, meta: &ObjectMeta) -> ObjectFacts {
+    ObjectFacts { path, bytes: meta.size, version: meta.e_tag.clone().unwrap_or_default() }
+}
+
+fn convert(path: &StorePath, action: &'static str, error: object_store::Error) -> StorageError {
+    let what = path.url();
+    match error {
+        object_store::Error::NotFound { .. } => StorageError::NotFound { what },
+        object_store::Error::Precondition { .. } => {
+            StorageError::InputChanged { url: what, change: "was replaced after the job was planned".to_owned() }
+        }
+        error => {
+            let full = is_full(&error);
+            let source = std::io::Error::other(error);
+            if full {
+                return StorageError::Full { what, why: source.to_string() };
+            }
+            StorageError::Io { action, what, source }
+        }
+    }
+}
+
+/// `object_store` wraps the system's error several times over.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        }
+        cause = error.source();
+    }
+    false
+}
