@@ -1,1 +1,5 @@
 //! worker
+
+pub mod data;
+pub mod position;
+pub mod program;

@@ -1,0 +1,242 @@
+//! Where an attempt is: words of memory that an executor writes before each record and its supervisor reads.
+//!
+//! The words live in a small mapped file, so that they outlast an abort, a stack overflow or a kill of the executor.
+//! Writing the place of a record is one relaxed store; nothing waits, locks or allocates. A reader may see words of
+//! neighbouring records side by side, which is good enough for a place named to a person, never for a decision about data.
+
+#![expect(unsafe_code, reason = "the one module of the worker that shares memory with another process")]
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gristmill_common::{Fence, Place};
+use memmap2::MmapRaw;
+
+/// Bytes of the mapped file.
+const FILE_BYTES: usize = 64;
+const WORDS: usize = FILE_BYTES / 8;
+
+const FENCE: usize = 0;
+const SPOT: usize = 1;
+const OFFSET: usize = 2;
+const DONE: usize = 3;
+const TOTAL: usize = 4;
+const TICKS: usize = 5;
+
+/// What an attempt reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spot {
+    /// Nothing yet, or nothing any more.
+    Nowhere,
+    /// The plan's file of this index; the offset is the record's first byte.
+    File(u32),
+    /// Generated records; the offset is the number.
+    Generated,
+    /// The text of this part of the step before; the offset is the record's first byte.
+    Part(u32),
+    /// This partition; the offset is the number of the record in it.
+    Partition(u32),
+}
+
+impl Spot {
+    fn to_word(self) -> u64 {
+        let (kind, index) = match self {
+            Self::Nowhere => (0, 0),
+            Self::File(index) => (1, index),
+            Self::Generated => (2, 0),
+            Self::Part(index) => (3, index),
+            Self::Partition(index) => (4, index),
+        };
+        kind << 32 | u64::from(index)
+    }
+
+    fn from_word(word: u64) -> Self {
+        let index = word as u32;
+        match word >> 32 {
+            1 => Self::File(index),
+            2 => Self::Generated,
+            3 => Self::Part(index),
+            4 => Self::Partition(index),
+            _ => Self::Nowhere,
+        }
+    }
+}
+
+/// What the words said at one time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    /// The attempt that wrote them; another one than expected means that the attempt has not begun.
+    pub fence: Fence,
+    /// What it read.
+    pub spot: Spot,
+    /// Where in it.
+    pub offset: u64,
+    /// Thousandths of the input read.
+    pub permille: u16,
+    /// Rises while the attempt reads, writes or merges; together with `offset` the sign of progress.
+    pub ticks: u64,
+}
+
+impl Snapshot {
+    /// Names the record for people; `file_url` gives the URL of a file of the plan.
+    #[must_use]
+    pub fn place(&self, file_url: impl FnOnce(u32) -> String) -> Option<Place> {
+        let file = match self.spot {
+            Spot::Nowhere => return None,
+            Spot::File(index) => file_url(index),
+            Spot::Generated => "generated records".to_owned(),
+            Spot::Part(index) => format!("part {index} of the step before"),
+            Spot::Partition(index) => format!("partition {index}"),
+        };
+        Some(Place { file, offset: self.offset })
+    }
+}
+
+enum Words {
+    /// Shared with another process. The mapping is exactly `FILE_BYTES` long and page-aligned.
+    Mapped(MmapRaw),
+    /// Of this process alone.
+    Owned([AtomicU64; WORDS]),
+}
+
+/// The words.
+pub struct Position {
+    words: Words,
+}
+
+impl Position {
+    /// Makes words that only this process sees, for executors that are threads.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self { words: Words::Owned([const { AtomicU64::new(0) }; WORDS]) }
+    }
+
+    /// Creates or reuses the file and maps it; both sides call this.
+    ///
+    /// # Errors
+    /// When the file cannot be made or mapped.
+    pub fn at_path(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        file.set_len(FILE_BYTES as u64)?;
+        Self::map(&file)
+    }
+
+    fn map(file: &File) -> io::Result<Self> {
+        let map = memmap2::MmapOptions::new().len(FILE_BYTES).map_raw(file)?;
+        Ok(Self { words: Words::Mapped(map) })
+    }
+
+    #[inline]
+    fn word(&self, index: usize) -> &AtomicU64 {
+        match &self.words {
+            Words::Mapped(map) => {
+                assert!(index < WORDS);
+                // SAFETY: the mapping is page-aligned, WORDS words long and lives as long as `self`; all access, in
+                // this and in other processes, is through atomics of the same width. A file that is cut by someone
+                // else while mapped kills the process with SIGBUS; it lies in the worker's private directory.
+                unsafe { AtomicU64::from_ptr(map.as_mut_ptr().cast::<u64>().add(index)) }
+            }
+            Words::Owned(words) => &words[index],
+        }
+    }
+
+    /// Starts an attempt that reads this many bytes or records in all.
+    pub fn begin(&self, fence: Fence, total: u64) {
+        self.enter(Spot::Nowhere, 0);
+        self.word(DONE).store(0, Ordering::Relaxed);
+        self.word(TOTAL).store(total, Ordering::Relaxed);
+        self.tick();
+        self.word(FENCE).store(fence.0, Ordering::Release);
+    }
+
+    /// Says what is read from now on.
+    pub fn enter(&self, spot: Spot, offset: u64) {
+        self.word(OFFSET).store(offset, Ordering::Relaxed);
+        self.word(SPOT).store(spot.to_word(), Ordering::Relaxed);
+    }
+
+    /// Says which record user code is given next.
+    #[inline]
+    pub fn at(&self, offset: u64) {
+        self.word(OFFSET).store(offset, Ordering::Relaxed);
+    }
+
+    /// Returns what [`Position::at`] was told last.
+    #[inline]
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.word(OFFSET).load(Ordering::Relaxed)
+    }
+
+    /// Says how much of the total was read.
+    pub fn advance(&self, done: u64) {
+        self.word(DONE).store(done, Ordering::Relaxed);
+        self.tick();
+    }
+
+    /// Shows that the attempt is alive.
+    pub fn tick(&self) {
+        let ticks = self.word(TICKS);
+        // One writer: no read-modify-write is needed.
+        ticks.store(ticks.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Reads the words.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let fence = Fence(self.word(FENCE).load(Ordering::Acquire));
+        let [done, total] = [DONE, TOTAL].map(|index| self.word(index).load(Ordering::Relaxed));
+        let permille = (u128::from(done) * 1_000).checked_div(u128::from(total)).unwrap_or(0).min(1_000) as u16;
+        Snapshot {
+            fence,
+            spot: Spot::from_word(self.word(SPOT).load(Ordering::Relaxed)),
+            offset: self.word(OFFSET).load(Ordering::Relaxed),
+            permille,
+            ticks: self.word(TICKS).load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_mapping_of_the_file_sees_the_words() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("position");
+        let executor = Position::at_path(&path).expect("mapped");
+        let supervisor = Position::at_path(&path).expect("mapped");
+        executor.begin(Fence(7), 200);
+        assert_eq!(supervisor.snapshot().place(|_| unreachable!()), None);
+        executor.enter(Spot::File(3), 10);
+        executor.at(25);
+        executor.advance(50);
+        drop(executor);
+        let seen = supervisor.snapshot();
+        assert_eq!((seen.fence, seen.spot, seen.offset, seen.permille), (Fence(7), Spot::File(3), 25, 250));
+        let place = seen.place(|index| format!("file {index}")).expect("somewhere");
+        assert_eq!(place.to_string(), "file 3:25");
+    }
+
+    #[test]
+    fn spots_read_back() {
+        for spot in [Spot::Nowhere, Spot::File(u32::MAX), Spot::Generated, Spot::Part(1), Spot::Partition(9)] {
+            assert_eq!(Spot::from_word(spot.to_word()), spot);
+        }
+        assert_eq!(Spot::from_word(u64::MAX), Spot::Nowhere);
+    }
+
+    #[test]
+    fn progress_never_passes_the_whole() {
+        let position = Position::in_memory();
+        position.begin(Fence(1), 0);
+        position.advance(10);
+        assert_eq!(position.snapshot().permille, 0);
+        position.begin(Fence(1), 5);
+        position.advance(u64::MAX);
+        assert_eq!(position.snapshot().permille, 1_000);
+    }
+}
