@@ -1,5 +1,6 @@
 //! worker
 
 pub mod data;
+pub mod exchange;
 pub mod position;
 pub mod program;
