@@ -17,6 +17,9 @@ pub const ATTEMPTS: u32 = 4;
 pub const ATTEMPTS_MAX: u32 = 100;
 /// Workers that may die under one task before its job fails: poison, not bad luck.
 pub const WORKER_LOSSES: u32 = 10;
+/// Attempts of one task that may fail through their workers' fault (full disk, no executor) before its job fails: with the
+/// wait between them that is a quarter of an hour.
+pub const WORKER_FAILURES: u32 = 30;
 /// Times one map output may be reported lost or damaged before its job fails: then the disk, not the worker, is bad.
 pub const LOST_OUTPUTS: u32 = 20;
 /// First wait before a failed task is granted again; doubles with each failure, in milliseconds.
@@ -124,3 +127,17 @@ pub const UPLOAD_BYTES: u64 = 1 << 40;
 pub const HEADER_READ_MS: u64 = 10_000;
 /// Map outputs named in one fetch request.
 pub const OUTPUTS_PER_FETCH: usize = 1_024;
+/// Time that a client may take to send a JSON body, in milliseconds; uploads have no such limit.
+pub const BODY_READ_MS: u64 = 60_000;
+/// An `Idempotency-Key` header, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
+/// Room that the journal keeps for what is already begun, in bytes; given up when its disk is full.
+pub const JOURNAL_BALLAST_BYTES: u64 = 16 << 20;
+/// Jobs whose inputs are listed at a time: listing is slow, and two users' mistakes should not hold up a third.
+pub const PLANNERS: usize = 8;
+/// First wait before a commit that failed is tried again, in milliseconds; doubles up to [`RETRY_BACKOFF_MAX_MS`].
+pub const COMMIT_BACKOFF_MS: u64 = 500;
+/// Blobs of the plans that the coordinator keeps parsed, in bytes: slices of the same few plans are asked for all day.
+pub const PLAN_CACHE_BYTES: usize = 64 << 20;
+/// Text rendered at a time for a reader of an output, in bytes.
+pub const RENDER_CHUNK_BYTES: usize = 256 << 10;

@@ -69,6 +69,16 @@ impl Staged {
         Ok(())
     }
 
+    /// As [`Self::rename`], but for a name that must be free.
+    ///
+    /// # Errors
+    /// [`StorageError::Exists`] if the name is taken; nothing is left of it then.
+    pub fn rename_new(mut self, target: &Path) -> Result<(), StorageError> {
+        rename_new(&self.temporary, target)?;
+        self.file = None;
+        Ok(())
+    }
+
     /// Makes it durable under its name, replacing what has that name.
     ///
     /// # Errors

@@ -1,0 +1,182 @@
+//! Commits an output to the file system: a directory of parts with a manifest, or one file.
+//!
+//! ```text
+//! directory: parts into .NAME.JOB/ -> _SUCCESS -> (old aside) -> rename -> sync -> (old deleted)
+//! file:      text into .NAME.JOB -> sync -> rename -> sync
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+use gristmill_common::digest::hex;
+use gristmill_common::limits;
+use gristmill_storage::{Staged, StorageError, rename_new, sync_directory};
+use sha2::{Digest as _, Sha256};
+
+use super::manifest::{Manifest, ManifestPart, part_name};
+use super::target::Target;
+use super::{CommitError, Finished, Steps};
+use crate::render::{PartSource, Text};
+use crate::store::{SUCCESS, Store};
+
+pub(super) struct FileOutput<'a> {
+    pub(super) output: &'a Finished,
+    pub(super) store: &'a Store,
+    pub(super) target: &'a Target,
+    pub(super) overwrite: bool,
+}
+
+impl FileOutput<'_> {
+    /// Commits a directory of parts.
+    pub(super) fn directory(&self, steps: Steps<'_>) -> Result<Manifest, CommitError> {
+        let Target { path, staging, aside, .. } = self.target;
+        if let Some(manifest) = Manifest::of_directory(path).filter(|manifest| manifest.job == self.output.job) {
+            // An earlier try got this far; its rename may not be durable, and the old output may still be there.
+            sync_parent(path)?;
+            remove_directory(aside)?;
+            return Ok(manifest);
+        }
+        self.check_free()?;
+        match fs::create_dir(staging) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(StorageError::io("create", staging, error).into());
+            }
+            _ => {}
+        }
+        let mut parts = Vec::with_capacity(self.output.parts.len());
+        for part in &self.output.parts {
+            steps("write a part")?;
+            parts.push(self.part(part)?);
+        }
+        let manifest = Manifest::new(self.output.job, self.output.sorted, parts);
+        sync_directory(staging)?;
+        steps("write the manifest")?;
+        let mut staged = Staged::create(staging.join(format!(".{SUCCESS}")))?;
+        staged.write_all(&manifest.to_text()).map_err(|error| StorageError::io("write", staged.path(), error))?;
+        staged.publish(&staging.join(SUCCESS))?;
+        if path.symlink_metadata().is_ok() {
+            steps("move the old output aside")?;
+            remove_directory(aside)?;
+            fs::rename(path, aside).map_err(|error| StorageError::io("move aside", path, error))?;
+        }
+        steps("give the output its name")?;
+        rename_new(staging, path).map_err(blocked_by_name)?;
+        steps("make its name durable")?;
+        sync_parent(path)?;
+        steps("delete the old output")?;
+        remove_directory(aside)?;
+        Ok(manifest)
+    }
+
+    /// Commits one file: merged by key, or the parts one after the other when they are not sorted.
+    pub(super) fn file(&self, steps: Steps<'_>) -> Result<Manifest, CommitError> {
+        let Target { path, staging, .. } = self.target;
+        if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            self.check_free()?;
+        }
+        let parts = &self.output.parts;
+        let total = parts.iter().map(|part| part.output.text_bytes).sum();
+        let mut text = if self.output.sorted {
+            Text::merged(self.store.clone(), parts, 0..total)?
+        } else {
+            Text::concatenated(self.store.clone(), parts.clone(), 0..total)
+        };
+        steps("write the file")?;
+        let mut staged = Staged::create(staging)?;
+        let checksum = copy(&mut text, |chunk| {
+            staged.write_all(chunk).map_err(|error| StorageError::io("write", staging, error))
+        })?;
+        steps("make the file durable")?;
+        staged.sync()?;
+        steps("give the output its name")?;
+        if self.overwrite {
+            staged.rename(path)?;
+        } else if let Err(error) = staged.rename_new(path) {
+            // An earlier try may have got this far.
+            if file_checksum(path)? != checksum {
+                return Err(blocked_by_name(error));
+            }
+        }
+        steps("make its name durable")?;
+        sync_parent(path)?;
+        let records = parts.iter().map(|part| part.output.records).sum();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let part = ManifestPart { name, bytes: total, records, checksum, stored: None };
+        Ok(Manifest::new(self.output.job, self.output.sorted, vec![part]))
+    }
+
+    fn check_free(&self) -> Result<(), CommitError> {
+        self.target.check_free(self.overwrite).map_err(|error| CommitError::Blocked { why: error.to_string() })
+    }
+
+    /// Writes a part's text into the staging directory, unless an equal file is there.
+    fn part(&self, part: &PartSource) -> Result<ManifestPart, CommitError> {
+        let (name, bytes) = (part_name(part.index), part.output.text_bytes);
+        let path = self.target.staging.join(&name);
+        let text = || Text::concatenated(self.store.clone(), vec![part.clone()], 0..bytes);
+        let done =
+            |checksum| ManifestPart { name: name.clone(), bytes, records: part.output.records, checksum, stored: None };
+        if path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes) {
+            let checksum = copy(&mut text(), |_| Ok(()))?;
+            if file_checksum(&path)? == checksum {
+                return Ok(done(checksum));
+            }
+        }
+        let mut staged = Staged::create(self.target.staging.join(format!(".{name}")))?;
+        let checksum = copy(&mut text(), |chunk| {
+            staged.write_all(chunk).map_err(|error| StorageError::io("write", &path, error))
+        })?;
+        staged.sync()?;
+        staged.rename(&path)?;
+        Ok(done(checksum))
+    }
+}
+
+/// Hands out a text in chunks and returns its checksum.
+fn copy(text: &mut Text, mut write: impl FnMut(&[u8]) -> Result<(), StorageError>) -> Result<String, CommitError> {
+    let mut hash = Sha256::new();
+    let mut chunk = Vec::with_capacity(limits::RENDER_CHUNK_BYTES);
+    loop {
+        chunk.clear();
+        let more = text.fill(&mut chunk, limits::RENDER_CHUNK_BYTES)?;
+        hash.update(&chunk);
+        write(&chunk)?;
+        if !more {
+            return Ok(format!("sha256:{}", hex(&hash.finalize())));
+        }
+    }
+}
+
+fn file_checksum(path: &Path) -> Result<String, StorageError> {
+    let failed = |error| StorageError::io("read", path, error);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; limits::RENDER_CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk).map_err(failed)? {
+            0 => return Ok(format!("sha256:{}", hex(&hash.finalize()))),
+            read => hash.update(&chunk[..read]),
+        }
+    }
+}
+
+fn blocked_by_name(error: StorageError) -> CommitError {
+    match error {
+        StorageError::Exists { what } => CommitError::Blocked {
+            why: format!("`{what}` appeared while the job ran; move it away, and the commit goes on by itself"),
+        },
+        error => error.into(),
+    }
+}
+
+fn sync_parent(path: &Path) -> Result<(), StorageError> {
+    sync_directory(path.parent().unwrap_or(path))
+}
+
+fn remove_directory(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::io("delete", path, error)),
+        _ => Ok(()),
+    }
+}

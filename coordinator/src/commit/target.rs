@@ -1,0 +1,92 @@
+//! Where an output in the file system goes, under which names it is written, and whether it may go there.
+//!
+//! Everything is written beside the target, so that one rename makes it visible. An existing output is replaced only
+//! when asked to, and a directory only when it holds nothing but what an earlier job wrote: an `-o` that names the wrong
+//! directory must not cost anybody's files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gristmill_common::JobId;
+use gristmill_storage::{Location, Roots, StorageError};
+
+use super::manifest::Manifest;
+use crate::store::SUCCESS;
+
+/// An output in the file system.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// The path with links resolved.
+    pub(crate) path: PathBuf,
+    /// Whether it is a directory of parts or one file.
+    pub(crate) is_directory: bool,
+    /// Where the output is written: `.NAME.JOB` beside it.
+    pub(crate) staging: PathBuf,
+    /// Where an output that is replaced waits for its end: `.NAME.JOB.old`.
+    pub(crate) aside: PathBuf,
+}
+
+/// Longest name that leaves room for the names derived from it in the 255 bytes of a file name.
+const NAME_BYTES: usize = 200;
+
+impl Target {
+    /// Resolves an output URL; its parent directory must exist under the roots. Blocks.
+    pub(crate) fn resolve(url: &str, job: JobId, roots: &Roots) -> Result<Self, StorageError> {
+        let path = roots.resolve_new(&Location::parse_file(url)?)?;
+        let bad = |why: &str| StorageError::BadUrl { url: url.to_owned(), why: why.to_owned() };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(bad("an output needs a name"));
+        };
+        let name = name.to_str().ok_or_else(|| bad("the name of an output is UTF-8"))?;
+        if name.len() > NAME_BYTES {
+            return Err(bad("the name of an output is at most 200 bytes long"));
+        }
+        if !parent.is_dir() {
+            return Err(bad("the directory above it is a file"));
+        }
+        let staging = parent.join(format!(".{name}.{job}"));
+        let aside = parent.join(format!(".{name}.{job}.old"));
+        Ok(Self { is_directory: url.ends_with('/'), staging, aside, path })
+    }
+
+    /// Refuses a target that is taken, unless it may be overwritten.
+    pub(crate) fn check_free(&self, overwrite: bool) -> Result<(), StorageError> {
+        let Ok(metadata) = self.path.symlink_metadata() else { return Ok(()) };
+        let denied = |why: String| Err(StorageError::Exists { what: format!("{}{why}", self.path.display()) });
+        if !overwrite {
+            return denied("; give another output, remove it, or allow to `overwrite`".to_owned());
+        }
+        match (self.is_directory, metadata.is_dir(), metadata.is_file()) {
+            (true, true, _) => self.check_replaceable(),
+            (false, _, true) => Ok(()),
+            (true, false, _) => denied(" and is no directory".to_owned()),
+            (false, ..) => denied(" and is no file".to_owned()),
+        }
+    }
+
+    /// Refuses a directory that holds anything but an earlier output.
+    fn check_replaceable(&self) -> Result<(), StorageError> {
+        let listed = fs::read_dir(&self.path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let names: Vec<_> = listed.map_err(|error| StorageError::io("list", &self.path, error))?;
+        let manifest = Manifest::of_directory(&self.path);
+        let written = |name: &Path| {
+            let parts = manifest.iter().flat_map(|manifest| &manifest.parts);
+            name == Path::new(SUCCESS) && manifest.is_some()
+                || parts.into_iter().any(|part| name == Path::new(&part.name))
+        };
+        for entry in names {
+            let name = PathBuf::from(entry.file_name());
+            if !written(&name) {
+                let (path, why) = (
+                    self.path.display().to_string(),
+                    format!(
+                        "is not overwritten: it holds `{}`, which is not of an earlier output; move it away",
+                        name.display()
+                    ),
+                );
+                return Err(StorageError::Denied { path, why });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! Cuts files into splits of about equal size, in order, every byte once.
+//!
+//! All files laid end to end are cut at equal distances; a cut that falls inside a packed file, or close to the edge of
+//! a plain one, moves to the nearer edge. So many small files share a split, a large one is cut into several, and no
+//! split at the end is tiny. A cut may fall inside a line: a line belongs to the split in which it starts.
+
+use gristmill_common::limits;
+use gristmill_common::plan::{Compression, Piece, PinnedFile};
+
+/// A cut moves to the edge of a file that is closer than this part of a split: not worth another open.
+const SLACK: u64 = 16;
+
+/// Returns how many splits to aim at for this many bytes.
+///
+/// A size that the spec gives is an upper bound; the size chosen otherwise is a lower one.
+pub(super) fn count(total: u64, bytes: Option<u64>) -> u64 {
+    let count = match bytes {
+        Some(bytes) => total.div_ceil(bytes.max(1)),
+        None => {
+            let spread = total / limits::SPLITS_OF_SMALL_INPUT;
+            total / spread.clamp(limits::SPLIT_MIN_BYTES, limits::SPLIT_BYTES)
+        }
+    };
+    count.max(1)
+}
+
+/// Cuts the files into about `count` splits; at least one, perhaps an empty one. Empty files are in no split.
+pub(super) fn cut(files: &[PinnedFile], count: u64) -> Vec<Vec<Piece>> {
+    let total: u64 = files.iter().map(|file| file.bytes).sum();
+    let slack = total / count.max(1) / SLACK;
+    // u128: the product of two u64 fits.
+    let cut_at = |n: u64| (u128::from(total) * u128::from(n) / u128::from(count.max(1))) as u64;
+    let mut splits = vec![Vec::new()];
+    let (mut next, mut offset) = (1, 0);
+    for (index, file) in files.iter().enumerate() {
+        let end = offset + file.bytes;
+        let mut start = offset;
+        while next < count && cut_at(next) <= end {
+            let at = moved(cut_at(next), offset, end, file.compression, slack);
+            push(&mut splits, index, file.compression, start - offset..at.max(start) - offset);
+            start = at.max(start);
+            // A cut at the file's end is the one at the next file's start: it is made once, here.
+            if splits.last().is_some_and(|split| !split.is_empty()) {
+                splits.push(Vec::new());
+            }
+            next += 1;
+        }
+        push(&mut splits, index, file.compression, start - offset..end - offset);
+        offset = end;
+    }
+    if splits.len() > 1 && splits.last().is_some_and(Vec::is_empty) {
+        splits.pop();
+    }
+    share_files(splits)
+}
+
+/// Moves a cut to an edge of the file it falls in, where it may not or need not be inside.
+fn moved(at: u64, start: u64, end: u64, compression: Compression, slack: u64) -> u64 {
+    let (before, after) = (at - start, end - at);
+    let nearer = if before < after { start } else { end };
+    match compression {
+        Compression::Gzip => nearer,
+        Compression::None if before.min(after) < slack => nearer,
+        Compression::None => at,
+    }
+}
+
+fn push(splits: &mut [Vec<Piece>], file: usize, compression: Compression, range: std::ops::Range<u64>) {
+    debug_assert!(compression == Compression::None || range.is_empty() || range.start == 0);
+    if let Some(split) = splits.last_mut().filter(|_| !range.is_empty()) {
+        // Files are at most `INPUT_FILES`.
+        split.push(Piece { file: file as u32, start: range.start, end: range.end });
+    }
+}
+
+/// Divides splits of too many files.
+fn share_files(splits: Vec<Vec<Piece>>) -> Vec<Vec<Piece>> {
+    if splits.iter().all(|split| split.len() <= limits::FILES_PER_SPLIT) {
+        return splits;
+    }
+    let mut shared = Vec::with_capacity(splits.len() * 2);
+    for split in splits {
+        let each = split.len().div_ceil(split.len().div_ceil(limits::FILES_PER_SPLIT).max(1)).max(1);
+        if split.is_empty() {
+            shared.push(split);
+        } else {
+            shared.extend(split.chunks(each).map(<[Piece]>::to_vec));
+        }
+    }
+    shared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(bytes: u64, compression: Compression) -> PinnedFile {
+        PinnedFile { url: "file:///f".into(), bytes, version: "1".into(), compression }
+    }
+
+    fn plain(sizes: &[u64]) -> Vec<PinnedFile> {
+        sizes.iter().map(|bytes| file(*bytes, Compression::None)).collect()
+    }
+
+    fn sizes(splits: &[Vec<Piece>]) -> Vec<u64> {
+        splits.iter().map(|split| split.iter().map(|piece| piece.end - piece.start).sum()).collect()
+    }
+
+    fn spread(sizes: &[u64], bytes: Option<u64>) -> Vec<u64> {
+        let files = plain(sizes);
+        self::sizes(&cut(&files, count(sizes.iter().sum(), bytes)))
+    }
+
+    #[test]
+    fn small_files_share_splits_and_large_ones_are_cut() {
+        const MIB: u64 = 1 << 20;
+        let shared = spread(&[1_000; 10_000], None);
+        assert_eq!(shared.len(), 9, "10 MB in splits of at least 1 MiB");
+        assert_eq!(spread(&[1_000; 10_000], Some(4_000)).len(), 2_500);
+        assert_eq!(spread(&[100 * MIB], None), [6_553_600; 16]);
+        assert_eq!(spread(&[64 * MIB * 20], None).len(), 20);
+        assert_eq!(spread(&[100, 100, 100], None), [300]);
+        assert_eq!(spread(&[], None), [0]);
+        assert_eq!(spread(&[0, 0], None), [0]);
+        assert_eq!(spread(&[7], Some(1)), [1; 7]);
+    }
+
+    #[test]
+    fn no_split_is_tiny() {
+        let sizes = spread(&[1_000_001, 3, 1_000_000, 50], Some(100_000));
+        assert_eq!(sizes.len(), 21);
+        let (least, most) = (sizes.iter().min().expect("some"), sizes.iter().max().expect("some"));
+        assert!(*least > 80_000 && *most < 110_000, "{sizes:?}");
+    }
+
+    #[test]
+    fn packed_files_stay_whole() {
+        let gzip = |bytes| file(bytes, Compression::Gzip);
+        let files = [gzip(5_000), file(1_000, Compression::None), gzip(10), gzip(10), gzip(900)];
+        let splits = cut(&files, count(6_920, Some(500)));
+        for piece in splits.iter().flatten().filter(|piece| piece.file != 1) {
+            assert_eq!((piece.start, piece.end), (0, files[piece.file as usize].bytes), "{splits:?}");
+        }
+        assert!(splits.len() >= 4, "{splits:?}");
+    }
+
+    #[test]
+    fn a_split_opens_only_so_many_files() {
+        let files = plain(&vec![1; limits::FILES_PER_SPLIT + 1]);
+        let splits = cut(&files, 1);
+        assert_eq!(splits.iter().map(Vec::len).collect::<Vec<_>>(), [5_001, 5_000]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_is_in_one_split_in_order(
+            sizes in prop::collection::vec((prop_oneof![Just(0), 1..50_u64, 1..100_000_u64], any::<bool>()), 0..60),
+            bytes in prop::option::of(1_000..200_000_u64),
+        ) {
+            let files: Vec<_> = sizes.iter()
+                .map(|(bytes, gzip)| file(*bytes, if *gzip { Compression::Gzip } else { Compression::None }))
+                .collect();
+            let total: u64 = files.iter().map(|file| file.bytes).sum();
+            let count = count(total, bytes);
+            let splits = cut(&files, count);
+            prop_assert!(splits.len() as u64 <= count);
+            prop_assert!(!splits.is_empty());
+            prop_assert!(splits.len() == 1 || splits.iter().all(|split| !split.is_empty()));
+            let (mut at, mut done) = (0_u32, 0_u64);
+            for piece in splits.iter().flatten() {
+                while files[at as usize].bytes == done {
+                    (at, done) = (at + 1, 0);
+                }
+                prop_assert_eq!((piece.file, piece.start), (at, done));
+                prop_assert!(piece.end > piece.start);
+                let whole = piece.end == files[at as usize].bytes && piece.start == 0;
+                prop_assert!(whole || files[at as usize].compression == Compression::None);
+                done = piece.end;
+            }
+            let rest: u64 = files[at as usize..].iter().skip(1).map(|file| file.bytes).sum();
+            prop_assert_eq!(rest, 0);
+            prop_assert!(files.is_empty() || done == files[at as usize].bytes);
+            // Plain input of this size is balanced.
+            if files.iter().all(|file| file.compression == Compression::None) {
+                let per = total / count;
+                for size in self::sizes(&splits) {
+                    prop_assert!(size <= per + per / 8 + 2 && size + per / 8 + 2 >= per, "{} of {}", size, per);
+                }
+            }
+        }
+    }
+}

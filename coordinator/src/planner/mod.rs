@@ -1,0 +1,126 @@
+//! Turns a spec into a plan: lists and pins the inputs, cuts them into splits, fixes everything that shapes bytes.
+//!
+//! The plan depends on the spec and the inputs alone: no workers, no clock, no randomness, so planning again after a
+//! crash gives the same bytes. It also looks at the output's name, so that a job does not run for hours to find it taken.
+//! What blocks runs off the async threads.
+
+mod cuts;
+mod inputs;
+
+use std::sync::Arc;
+
+use gristmill_common::plan::{PinnedFile, Plan, PlanHead, PlanSummary, PlannedStep, Splits};
+use gristmill_common::spec::{Generated, Input};
+use gristmill_common::{Code, JobId, JobSpec, Problem, limits};
+use gristmill_storage::{Location, Roots};
+
+use crate::commit::target::Target;
+use crate::store::Store;
+
+/// Makes a job's plan and writes its blob durably.
+///
+/// # Errors
+/// A problem that says what is wrong, with a pointer into the spec where it is the spec's.
+pub async fn plan(
+    job: JobId,
+    spec: &JobSpec,
+    store: &Store,
+    roots: &Roots,
+) -> Result<(Arc<Plan>, PlanSummary), Problem> {
+    check_output(job, spec, roots).await?;
+    let (files, splits) = match spec.inputs.as_slice() {
+        [Input::Generated(Generated { generate })] => (Vec::new(), generated(spec, *generate)?),
+        inputs => {
+            if spec.split.records.is_some() {
+                return Err(Problem::at(
+                    "/split/records",
+                    "only a generated input is cut by records; use `bytes` here",
+                ));
+            }
+            let files = inputs::pin_all(inputs, store, roots).await?;
+            let splits = cut(spec, &files)?;
+            (files, splits)
+        }
+    };
+    let covering = covering_roots(&files, roots);
+    let plan = assemble(spec, files, splits)?;
+    let blob = plan.to_blob();
+    let summary = plan.summary(&blob, covering);
+    store.put_plan(job, blob).await.map_err(|error| error.problem())?;
+    Ok((Arc::new(plan), summary))
+}
+
+async fn check_output(job: JobId, spec: &JobSpec, roots: &Roots) -> Result<(), Problem> {
+    let Some(url) = spec.output.url.clone() else { return Ok(()) };
+    let (roots, overwrite) = (roots.clone(), spec.output.overwrite);
+    let checked = tokio::task::spawn_blocking(move || Target::resolve(&url, job, &roots)?.check_free(overwrite)).await;
+    let checked = checked.map_err(|error| Problem::new(Code::Internal, format!("checking the output: {error}")))?;
+    checked.map_err(|error| Problem { pointer: Some("/output/url".to_owned()), ..error.problem() })
+}
+
+fn generated(spec: &JobSpec, records: u64) -> Result<Splits, Problem> {
+    if spec.split.bytes.is_some() {
+        return Err(Problem::at("/split/bytes", "a generated input has no bytes; use `records` here"));
+    }
+    let each = spec.split.records.unwrap_or_else(|| records.div_ceil(limits::SPLITS_OF_SMALL_INPUT)).max(1);
+    check_tasks(records.div_ceil(each), "/split/records", "give more records to a split")?;
+    Ok(Splits::Generated { records, each })
+}
+
+fn cut(spec: &JobSpec, files: &[PinnedFile]) -> Result<Splits, Problem> {
+    let total: u64 = files.iter().map(|file| file.bytes).sum();
+    let count = cuts::count(total, spec.split.bytes);
+    let pointer = if spec.split.bytes.is_some() { "/split/bytes" } else { "/inputs" };
+    check_tasks(count, pointer, "give more bytes to a split")?;
+    let splits = cuts::cut(files, count);
+    check_tasks(splits.len() as u64, pointer, "give more bytes to a split")?;
+    Ok(Splits::Files(splits))
+}
+
+fn check_tasks(tasks: u64, pointer: &str, advice: &str) -> Result<(), Problem> {
+    if tasks <= limits::TASKS_PER_JOB {
+        return Ok(());
+    }
+    let detail = format!("{tasks} tasks are more than the {} that a job may have: {advice}", limits::TASKS_PER_JOB);
+    Err(Problem::at(pointer, detail))
+}
+
+fn assemble(spec: &JobSpec, files: Vec<PinnedFile>, splits: Splits) -> Result<Plan, Problem> {
+    let too_many = || Problem::at("/steps", "more map tasks than can be counted");
+    let mut maps = u32::try_from(splits.count()).map_err(|_| too_many())?;
+    let mut steps = Vec::with_capacity(spec.steps.len());
+    for step in &spec.steps {
+        let planned = PlannedStep {
+            native: step.native.clone(),
+            args: step.args.clone(),
+            maps,
+            reduces: step.reduces(),
+            combine: step.combine,
+            sort_budget_bytes: spec.sort_budget_bytes,
+            fan_in: limits::FAN_IN,
+        };
+        maps = planned.parts();
+        steps.push(planned);
+    }
+    let tasks = steps.iter().map(|step| u64::from(step.maps) + u64::from(step.reduces)).sum();
+    check_tasks(tasks, "/steps", "use fewer partitions, larger splits or fewer steps")?;
+    let head = PlanHead { files, steps, progress_timeout_ms: spec.progress_timeout_ms };
+    Ok(Plan { version: Plan::VERSION, head, splits })
+}
+
+/// Returns the allowed directories that the files are in: what a worker must be allowed to read.
+fn covering_roots(files: &[PinnedFile], roots: &Roots) -> Vec<String> {
+    let mut covering: Vec<String> = files
+        .iter()
+        .filter(|file| file.url.starts_with("file:"))
+        .filter_map(|file| {
+            roots.covering(&Location::parse_file(&file.url).ok()?).map(|root| root.display().to_string())
+        })
+        .collect();
+    covering.sort_unstable();
+    covering.dedup();
+    covering
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! Why a blob could not be written or read.
+
+use gristmill_common::{Code, Problem};
+use gristmill_runs::RunError;
+use gristmill_storage::StorageError;
+
+/// Why a blob could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no blob of that name.
+    #[error("the store has no {what}")]
+    NotFound {
+        /// Which blob.
+        what: String,
+    },
+    /// The name is not one of a map output or part.
+    #[error("`{name}` is not the name of an output")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// The bytes are not what was written, or not what was announced.
+    #[error("{what} in the store is damaged: {why}")]
+    Damaged {
+        /// Which blob.
+        what: String,
+        /// What does not fit.
+        why: String,
+    },
+    /// The job's share or the disk is used up.
+    #[error("no room for {what}: {why}")]
+    Full {
+        /// Which blob.
+        what: String,
+        /// Which limit was met, and the flag that raises it.
+        why: String,
+    },
+    /// The body broke off.
+    #[error("{what} broke off: {why}")]
+    Broken {
+        /// Which blob.
+        what: String,
+        /// What the sender or the network said.
+        why: String,
+    },
+    /// The disk or the system refused.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl StoreError {
+    /// Says that a run under this name cannot be used.
+    pub(crate) fn run(name: &str, error: RunError) -> Self {
+        match error {
+            RunError::Io(error) => Self::Storage(StorageError::io("read", name.as_ref(), error)),
+            error => Self::Damaged { what: name.to_owned(), why: error.to_string() },
+        }
+    }
+
+    /// Returns the problem with which an API answers this error.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        let code = match self {
+            Self::NotFound { .. } => Code::NotFound,
+            Self::BadName { .. } | Self::Broken { .. } => Code::Invalid,
+            Self::Damaged { .. } => Code::Internal,
+            Self::Full { .. } => Code::StorageFull,
+            Self::Storage(error) => error.code(),
+        };
+        Problem::new(code, self.to_string())
+    }
+}

@@ -1,0 +1,211 @@
+//! The coordinator's blobs: plans, relayed map outputs, parts, manifests and users' files, under `<data>/store`.
+//!
+//! ```text
+//! store/plans/JOB.json      plans, immutable, fsynced before they are acknowledged
+//! store/outputs/JOB/NAME    map outputs (not fsynced: a checksum finds the loss, the map runs again) and parts (fsynced)
+//! store/outputs/JOB/_SUCCESS  manifest of a job whose output stays here
+//! store/files/…             users' files, store://…
+//! store/tmp/N               what is being written, swept at every start
+//! ```
+//!
+//! Nothing appears under its name before it is whole and verified. Never touched by the driver: what blocks runs on
+//! threads that may block.
+
+mod error;
+mod outputs;
+mod plans;
+mod room;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use gristmill_common::{JobId, limits};
+use gristmill_storage::{ObjectFacts, Objects, Staged, StorageError, StorePath, sync_directory};
+
+pub use self::error::StoreError;
+use self::plans::PlanCache;
+pub use self::room::StoreLimits;
+use self::room::{Room, Usage};
+
+/// The coordinator's blobs. Clones share one store.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    directory: PathBuf,
+    files: Objects,
+    room: Room,
+    usage: Mutex<Usage>,
+    plans: Mutex<PlanCache>,
+    next_temporary: AtomicU64,
+}
+
+/// Name of the manifest of an output: the last file to appear.
+pub const SUCCESS: &str = "_SUCCESS";
+/// Bytes of an upload between two looks at the free space.
+const LOOK_EVERY_BYTES: u64 = 16 << 20;
+
+impl Store {
+    /// Opens the store in the data directory, which this process must own, and sweeps what a crash left half written.
+    ///
+    /// # Errors
+    /// If its directories cannot be made or read.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(data_dir, StoreLimits::default())
+    }
+
+    /// As [`Self::open`], with other limits.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(data_dir: &Path, limits: StoreLimits) -> Result<Self, StoreError> {
+        let directory = data_dir.join("store");
+        let temporary = directory.join("tmp");
+        match fs::remove_dir_all(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StorageError::io("sweep", &temporary, error).into());
+            }
+            _ => {}
+        }
+        for name in ["plans", "outputs", "files", "tmp"] {
+            let path = directory.join(name);
+            fs::create_dir_all(&path).map_err(|error| StorageError::io("create", &path, error))?;
+        }
+        sync_directory(&directory)?;
+        sync_directory(data_dir)?;
+        let files = directory.join("files");
+        sweep_uploads(&files).map_err(|error| StorageError::io("sweep", &files, error))?;
+        let outputs = directory.join("outputs");
+        let usage = Usage::measure(&outputs).map_err(|error| StorageError::io("list", &outputs, error))?;
+        Ok(Self(Arc::new(Inner {
+            files: Objects::local(&files)?,
+            room: Room::new(&directory, limits),
+            directory,
+            usage: Mutex::new(usage),
+            plans: Mutex::new(PlanCache::default()),
+            next_temporary: AtomicU64::new(0),
+        })))
+    }
+
+    /// Returns users' files, to look up, read, list and delete; [`Self::put_file`] writes them.
+    #[must_use]
+    pub fn files(&self) -> &Objects {
+        &self.0.files
+    }
+
+    /// Writes a user's file; replaces one of the same path.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] with `Full` past the limit of one file or the reserve, or the body's own error.
+    pub async fn put_file<S, E>(&self, path: &StorePath, body: S) -> Result<ObjectFacts, StoreError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        self.0.room.check(&path.url())?;
+        let mut since_look = 0;
+        let watched = body.map(|chunk| {
+            let chunk = chunk.map_err(io::Error::other)?;
+            since_look += chunk.len() as u64;
+            if since_look >= LOOK_EVERY_BYTES {
+                since_look = 0;
+                self.0.room.check(&path.url()).map_err(io::Error::other)?;
+            }
+            Ok::<_, io::Error>(chunk)
+        });
+        self.0.files.put(path, watched, limits::UPLOAD_BYTES).await?;
+        Ok(self.0.files.head(path).await?)
+    }
+
+    /// Deletes everything of a job: plan, map outputs, parts and manifest.
+    ///
+    /// # Errors
+    /// If something cannot be deleted; calling it again goes on where it stopped.
+    pub async fn drop_job(&self, job: JobId) -> Result<(), StoreError> {
+        let store = self.clone();
+        blocking(move || {
+            store.drop_outputs(job)?;
+            store.drop_plan(job)
+        })
+        .await
+    }
+
+    /// Deletes everything of jobs that `is_known` does not know: what a crash between an upload and a removal left.
+    ///
+    /// # Errors
+    /// If the store cannot be listed or something cannot be deleted.
+    pub async fn drop_unknown_jobs(&self, is_known: impl Fn(JobId) -> bool + Send + 'static) -> Result<(), StoreError> {
+        let store = self.clone();
+        blocking(move || {
+            for name in ["plans", "outputs"] {
+                let directory = store.0.directory.join(name);
+                let failed = |error| StorageError::io("list", &directory, error);
+                for entry in fs::read_dir(&directory).map_err(failed)? {
+                    let file = entry.map_err(failed)?.file_name();
+                    let id = Path::new(&file).file_stem().and_then(|stem| stem.to_str()?.parse::<JobId>().ok());
+                    if let Some(job) = id.filter(|job| !is_known(*job)) {
+                        store.drop_outputs(job)?;
+                        store.drop_plan(job)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns the bytes of map outputs and parts kept for a job.
+    #[must_use]
+    pub fn usage(&self, job: JobId) -> u64 {
+        lock(&self.0.usage).of(job)
+    }
+
+    /// Starts a file under a temporary name of this store.
+    pub(crate) fn stage(&self) -> Result<Staged, StoreError> {
+        Ok(Staged::create(self.temporary())?)
+    }
+
+    fn temporary(&self) -> PathBuf {
+        let number = self.0.next_temporary.fetch_add(1, Ordering::Relaxed);
+        self.0.directory.join("tmp").join(number.to_string())
+    }
+}
+
+/// Runs what blocks on a thread that may block; a panic there is an error here.
+pub(crate) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StorageError> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        let source = io::Error::other(error);
+        Err(StorageError::Io { action: "finish", what: "work in the background".to_owned(), source }.into())
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What is behind these locks is counts and a cache: usable whatever a panicking holder did.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Deletes uploads that a crash interrupted: `object_store` writes them as `NAME#NUMBER`, and encodes `#` in names.
+fn sweep_uploads(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sweep_uploads(&entry.path())?;
+        } else if entry.file_name().to_string_lossy().contains('#') {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! Map outputs and parts in the store, under the names that `output_name` makes, and the manifest that completes them.
+//!
+//! A name comes from a peer's token and is still checked here. A blob is verified whole before it gets its name; parts
+//! are fsynced, relayed map outputs are not: their checksums find a loss, and the map runs again.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use gristmill_common::{Fence, JobId};
+use gristmill_runs::{RunFile, RunSummary, verify_run};
+use gristmill_storage::{Staged, StorageError, sync_directory};
+use tokio::io::AsyncWriteExt as _;
+
+use super::{LOOK_EVERY_BYTES, SUCCESS, Store, StoreError, blocking, lock};
+
+/// A name that `output_name` made, taken apart.
+struct OutputName<'a> {
+    job: JobId,
+    file: &'a str,
+    fence: Fence,
+}
+
+fn parse(name: &str) -> Result<OutputName<'_>, StoreError> {
+    let parsed = || {
+        let (job, file) = name.split_once('/')?;
+        let (task, fence) = file.rsplit_once("-a")?;
+        let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let (step, task) = task.split_once('-')?;
+        let id: JobId = job.parse().ok()?;
+        let spelled = id.to_string() == job && plain(step) && plain(task) && plain(fence);
+        spelled.then_some(OutputName { job: id, file, fence: Fence(fence.parse().ok()?) })
+    };
+    parsed().ok_or_else(|| StoreError::BadName { name: name.to_owned() })
+}
+
+/// Bytes counted against a job while they are received; taken off again unless they are kept.
+struct Reservation<'a> {
+    store: &'a Store,
+    job: JobId,
+    bytes: u64,
+}
+
+impl Reservation<'_> {
+    fn grow(&mut self, name: &str, bytes: u64) -> Result<(), StoreError> {
+        let used = lock(&self.store.0.usage).add(self.job, bytes);
+        self.bytes += bytes;
+        self.store.0.room.check_quota(name, used)
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        lock(&self.store.0.usage).subtract(self.job, self.bytes);
+    }
+}
+
+impl Store {
+    /// Receives a run file, verifies all of it and gives it its name; durable when it is a part.
+    ///
+    /// Writing the same attempt's output again replaces it by an equal one.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] past the job's share or the reserve, [`StoreError::Damaged`] for bytes that are no run of
+    /// this attempt, [`StoreError::Broken`] when the body fails; nothing appears then.
+    pub async fn put_output<S, E>(&self, name: &str, body: S) -> Result<RunSummary, StoreError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+        E: std::fmt::Display + Send,
+    {
+        let OutputName { job, fence, .. } = parse(name)?;
+        self.0.room.check(name)?;
+        let staged = {
+            let store = self.clone();
+            blocking(move || store.stage()).await?
+        };
+        let mut reservation = Reservation { store: self, job, bytes: 0 };
+        self.receive(name, body, &staged, &mut reservation).await?;
+        let (store, name) = (self.clone(), name.to_owned());
+        let received = reservation.bytes;
+        let summary = blocking(move || store.keep(&name, fence, staged, received)).await?;
+        Ok(summary)
+    }
+
+    async fn receive<S, E>(
+        &self,
+        name: &str,
+        mut body: S,
+        staged: &Staged,
+        reservation: &mut Reservation<'_>,
+    ) -> Result<(), StoreError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+        E: std::fmt::Display + Send,
+    {
+        let failed = |error| StoreError::Storage(StorageError::io("write", staged.path(), error));
+        let mut file = tokio::fs::File::from_std(staged.try_clone().map_err(failed)?);
+        let mut since_look = 0;
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| StoreError::Broken { what: name.to_owned(), why: error.to_string() })?;
+            reservation.grow(name, chunk.len() as u64)?;
+            since_look += chunk.len() as u64;
+            if since_look >= LOOK_EVERY_BYTES {
+                since_look = 0;
+                self.0.room.check(name)?;
+            }
+            file.write_all(&chunk).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)
+    }
+
+    /// Verifies a received file and gives it its name.
+    fn keep(&self, name: &str, fence: Fence, staged: Staged, received: u64) -> Result<RunSummary, StoreError> {
+        let parsed = parse(name)?;
+        let file = staged.try_clone().map_err(|error| StorageError::io("read", staged.path(), error))?;
+        let run = RunFile::open(file).map_err(|error| StoreError::run(name, error))?;
+        let (header, summary) = verify_run(&run).map_err(|error| StoreError::run(name, error))?;
+        if header.fence != fence {
+            let why = format!("attempt {} wrote it", header.fence);
+            return Err(StoreError::Damaged { what: name.to_owned(), why });
+        }
+        let path = self.output_path(&parsed);
+        self.make_job_directory(parsed.job)?;
+        let replaced = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        if run.is_part() {
+            staged.publish(&path)?;
+        } else {
+            staged.rename(&path)?;
+        }
+        // The caller's reservation goes when it returns; these bytes stay.
+        let mut usage = lock(&self.0.usage);
+        usage.add(parsed.job, received);
+        usage.subtract(parsed.job, replaced);
+        Ok(summary)
+    }
+
+    /// Opens an output: checks its index and its attempt, not its blocks, which are checked as they are read. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] or [`StoreError::Damaged`].
+    pub fn open_output(&self, name: &str) -> Result<RunFile, StoreError> {
+        let parsed = parse(name)?;
+        let path = self.output_path(&parsed);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::NotFound { what: format!("output {name}") });
+            }
+            Err(error) => return Err(StorageError::io("open", &path, error).into()),
+        };
+        let run = RunFile::open(file).map_err(|error| StoreError::run(name, error))?;
+        if run.fence() != parsed.fence {
+            let why = format!("attempt {} wrote it", run.fence());
+            return Err(StoreError::Damaged { what: name.to_owned(), why });
+        }
+        Ok(run)
+    }
+
+    /// Deletes a job's outputs except these, once its result no longer needs them. Blocks.
+    ///
+    /// # Errors
+    /// If they cannot be listed or deleted.
+    pub(crate) fn keep_outputs_only(&self, job: JobId, keep: &[String]) -> Result<(), StoreError> {
+        let directory = self.job_directory(job);
+        let failed = |error| StorageError::io("delete in", &directory, error);
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error).into()),
+        };
+        let keep: HashSet<_> = keep.iter().filter_map(|name| name.rsplit('/').next()).chain([SUCCESS]).collect();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            if !entry.file_name().to_str().is_some_and(|name| keep.contains(name)) {
+                let bytes = entry.metadata().map_err(failed)?.len();
+                fs::remove_file(entry.path()).map_err(failed)?;
+                lock(&self.0.usage).subtract(job, bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the manifest of a job's output, durably. Blocks.
+    pub(crate) fn put_manifest(&self, job: JobId, manifest: &[u8]) -> Result<(), StoreError> {
+        self.make_job_directory(job)?;
+        let mut staged = self.stage()?;
+        staged.write_all(manifest).map_err(|error| StorageError::io("write", staged.path(), error))?;
+        Ok(staged.publish(&self.job_directory(job).join(SUCCESS))?)
+    }
+
+    /// Reads the manifest of a job's output. Blocks.
+    pub(crate) fn manifest(&self, job: JobId) -> Result<Vec<u8>, StoreError> {
+        let path = self.job_directory(job).join(SUCCESS);
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(StoreError::NotFound { what: format!("output of job {job}") })
+            }
+            read => Ok(read.map_err(|error| StorageError::io("read", &path, error))?),
+        }
+    }
+
+    pub(super) fn drop_outputs(&self, job: JobId) -> Result<(), StoreError> {
+        // Moved first: what is half deleted must not look like an output.
+        let (directory, gone) = (self.job_directory(job), self.temporary());
+        match fs::rename(&directory, &gone) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StorageError::io("delete", &directory, error).into()),
+            Ok(()) => fs::remove_dir_all(&gone).map_err(|error| StorageError::io("delete", &gone, error))?,
+        }
+        lock(&self.0.usage).forget(job);
+        Ok(())
+    }
+
+    fn make_job_directory(&self, job: JobId) -> Result<(), StoreError> {
+        let path = self.job_directory(job);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(StorageError::io("create", &path, error).into()),
+            Ok(()) => Ok(sync_directory(&self.0.directory.join("outputs"))?),
+        }
+    }
+
+    fn job_directory(&self, job: JobId) -> PathBuf {
+        self.0.directory.join("outputs").join(job.to_string())
+    }
+
+    fn output_path(&self, name: &OutputName<'_>) -> PathBuf {
+        self.job_directory(name.job).join(name.file)
+    }
+}
