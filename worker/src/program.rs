@@ -186,3 +186,15 @@ pub struct TaskDone {
     /// Counters of user code.
     pub counters: BTreeMap<String, i64>,
 }
+
+/// An error of reading that keeps its reason: a reader that returns it inside an [`std::io::Error`] decides what the
+/// attempt ends as. Any other error of reading an input file is [`Reason::InputUnreadable`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ReadFailed(pub Reason);
+
+impl From<ReadFailed> for std::io::Error {
+    fn from(failed: ReadFailed) -> Self {
+        Self::other(failed)
+    }
+}

@@ -1,1 +1,30 @@
 //! The data plane: reads splits, collects, sorts and spills records, merges and reduces them.
+//!
+//! What it writes depends on the plan, the input and user code alone: not on block sizes, memory, timing or the order in
+//! which sections arrive. Ties of keys keep (map index, place in the map) order; combiners run where the plan's logical
+//! budget says. It knows bytes, not types; the `sdk` crate's typed functions are compiled into it.
+
+mod collect;
+mod counters;
+mod failure;
+mod fold;
+mod function;
+mod input;
+mod lines;
+mod map;
+mod output;
+mod partition;
+mod reduce;
+mod sort;
+mod spill;
+mod table;
+
+pub use collect::Collector;
+pub use function::{Accumulate, Group, MapFunction, NoCombiner, ReduceFunction, Start, Text, Unit};
+pub use lines::Lines;
+pub use map::map;
+pub use partition::partition_of;
+pub use reduce::reduce;
+
+#[cfg(test)]
+mod tests;

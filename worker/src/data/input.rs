@@ -1,0 +1,267 @@
+//! Reads ranges of files as blocks of whole lines.
+//!
+//! A line belongs to the range in which it starts. Records end at line feeds only; the last line of a file may lack one.
+//! A range that does not start a file looks at the byte before it to see whether a line starts with it.
+
+use std::io::{self, Read};
+
+use flate2::read::MultiGzDecoder;
+use gristmill_common::plan::{Compression, PinnedFile};
+use gristmill_common::reason::bounded;
+use gristmill_common::{Place, Reason, limits};
+use memchr::{memchr, memrchr};
+
+use super::failure;
+use crate::program::{InputPiece, Inputs, ReadFailed};
+
+/// Bytes read at a time, and the size of blocks unless a line is longer: large enough to make system calls cheap, small
+/// enough to stay in the second-level cache.
+pub(super) const BUFFER_BYTES: usize = 256 << 10;
+/// Bytes read at a time behind the end of a range, where mostly one line is missing.
+const TAIL_BYTES: usize = 16 << 10;
+
+/// Whole lines, one after the other.
+#[derive(Debug)]
+pub(super) struct Block<'a> {
+    /// Offset of the first byte in the (decompressed) file.
+    pub(super) offset: u64,
+    /// The lines, each with its line feed but perhaps the last one of a file.
+    pub(super) bytes: &'a [u8],
+}
+
+/// Why no block can be had.
+#[derive(Debug)]
+pub(super) enum BlockError {
+    /// Reading failed at this offset.
+    Io(io::Error, u64),
+    /// The line that starts at this offset is too long.
+    TooLong(u64),
+}
+
+/// Says that a file ended before its pinned size.
+#[derive(Debug, thiserror::Error)]
+#[error("the file ended {0} bytes early")]
+struct Shrunk(u64);
+
+/// Reads exactly the pinned bytes of a file: what was appended since is not seen, what was cut off is an error.
+struct Pinned<R> {
+    from: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Pinned<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let length = self.from.read(&mut buffer[..wanted])?;
+        if length == 0 {
+            return Err(io::Error::other(Shrunk(self.left)));
+        }
+        self.left -= length as u64;
+        Ok(length)
+    }
+}
+
+/// Cuts a stream into blocks of whole lines that start before `end`.
+pub(super) struct Blocks<R> {
+    from: R,
+    buffer: Vec<u8>,
+    /// Bytes in the buffer that were handed out with the last block.
+    taken: usize,
+    filled: usize,
+    /// Offset of the buffer's first byte.
+    base: u64,
+    end: u64,
+    /// The first line belongs to the range before.
+    skip_line: bool,
+    at_eof: bool,
+    over: bool,
+}
+
+impl<R: Read> Blocks<R> {
+    /// `from` starts at `start`, or at the byte before with `skip_line`.
+    fn new(from: R, start: u64, end: u64, skip_line: bool, buffer_bytes: usize) -> Self {
+        let base = if skip_line { start - 1 } else { start };
+        let buffer = vec![0; buffer_bytes.max(1)];
+        Self { from, buffer, taken: 0, filled: 0, base, end, skip_line, at_eof: false, over: start >= end }
+    }
+
+    /// Reads text from its start to its end.
+    pub(super) fn whole(from: R) -> Self {
+        Self::new(from, 0, u64::MAX, false, BUFFER_BYTES)
+    }
+
+    /// Returns the offset behind the last block.
+    pub(super) fn offset(&self) -> u64 {
+        self.base + self.taken as u64
+    }
+
+    /// Returns the next block, `None` behind the last line.
+    pub(super) fn next_block(&mut self) -> Result<Option<Block<'_>>, BlockError> {
+        if self.skip_line && !self.over {
+            self.skip()?;
+        }
+        let length = loop {
+            if self.over {
+                return Ok(None);
+            }
+            self.drop_taken();
+            if let Some(length) = self.cut() {
+                break length;
+            }
+            if self.at_eof {
+                self.over = true;
+                if self.filled == 0 {
+                    return Ok(None);
+                }
+                break self.filled;
+            }
+            self.fill()?;
+        };
+        self.taken = length;
+        // A line may end long behind the range's end; none that starts there is ours.
+        if self.base + length as u64 >= self.end {
+            self.over = true;
+        }
+        Ok(Some(Block { offset: self.base, bytes: &self.buffer[..length] }))
+    }
+
+    /// Returns how many bytes of the buffer are whole lines of the range.
+    fn cut(&self) -> Option<usize> {
+        let held = &self.buffer[..self.filled];
+        // A line that starts in the range ends at `last` or behind it only if it is the range's last one.
+        let last = usize::try_from(self.end - 1 - self.base).unwrap_or(usize::MAX);
+        if last < self.filled {
+            if let Some(end) = memchr(b'\n', &held[last..]) {
+                return Some(last + end + 1);
+            }
+            return memrchr(b'\n', &held[..last]).map(|end| end + 1);
+        }
+        memrchr(b'\n', held).map(|end| end + 1)
+    }
+
+    /// Drops the line that the range before reads. It may be of any length.
+    fn skip(&mut self) -> Result<(), BlockError> {
+        loop {
+            self.taken = self.filled;
+            self.drop_taken();
+            self.fill()?;
+            if let Some(end) = memchr(b'\n', &self.buffer[..self.filled]) {
+                self.taken = end + 1;
+                break;
+            }
+            if self.at_eof {
+                self.taken = self.filled;
+                break;
+            }
+        }
+        self.skip_line = false;
+        self.over = self.offset() >= self.end;
+        Ok(())
+    }
+
+    fn drop_taken(&mut self) {
+        self.buffer.copy_within(self.taken..self.filled, 0);
+        self.base += self.taken as u64;
+        self.filled -= self.taken;
+        self.taken = 0;
+    }
+
+    /// Reads until the buffer is full or the stream ends; makes room when there is none.
+    fn fill(&mut self) -> Result<(), BlockError> {
+        if self.filled == self.buffer.len() {
+            if self.filled > limits::LINE_BYTES {
+                return Err(BlockError::TooLong(self.base));
+            }
+            let larger = (self.buffer.len() * 2).min(limits::LINE_BYTES + 1);
+            self.buffer.resize(larger, 0);
+        }
+        let reached = self.base + self.filled as u64;
+        let in_range = usize::try_from(self.end.saturating_sub(reached)).unwrap_or(usize::MAX);
+        let wanted = in_range.max(TAIL_BYTES).min(self.buffer.len() - self.filled);
+        let until = self.filled + wanted;
+        while self.filled < until {
+            match self.from.read(&mut self.buffer[self.filled..until]) {
+                Ok(0) => {
+                    self.at_eof = true;
+                    break;
+                }
+                Ok(length) => self.filled += length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(BlockError::Io(error, self.base + self.filled as u64)),
+            }
+        }
+        Ok(())
+    }
+}
+
+type FileBlocks = Blocks<Box<dyn Read + Send>>;
+
+/// Opens a range. A packed file is read whole, by the range that starts it.
+pub(super) fn open(piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<Option<FileBlocks>, Reason> {
+    open_sized(piece, inputs, BUFFER_BYTES)
+}
+
+pub(super) fn open_sized(
+    piece: &InputPiece<'_>,
+    inputs: &dyn Inputs,
+    buffer_bytes: usize,
+) -> Result<Option<FileBlocks>, Reason> {
+    let file = piece.file;
+    let end = piece.end.min(file.bytes);
+    if piece.start >= end {
+        return Ok(None);
+    }
+    let packed = file.compression == Compression::Gzip;
+    if packed && piece.start > 0 {
+        return Ok(None);
+    }
+    let from = if piece.start > 0 { piece.start - 1 } else { 0 };
+    let pinned = Pinned { from: inputs.open(file, from)?, left: file.bytes - from };
+    if packed {
+        let unpacked: Box<dyn Read + Send> = Box::new(MultiGzDecoder::new(pinned));
+        return Ok(Some(Blocks::new(unpacked, 0, u64::MAX, false, buffer_bytes)));
+    }
+    let most = usize::try_from(file.bytes - from).unwrap_or(usize::MAX);
+    Ok(Some(Blocks::new(Box::new(pinned), piece.start, end, piece.start > 0, buffer_bytes.min(most))))
+}
+
+/// Says why a file could not be read.
+pub(super) fn explain(file: &PinnedFile, error: BlockError) -> Reason {
+    let (error, offset) = match split(&file.url, error) {
+        Ok(split) => split,
+        Err(reason) => return reason,
+    };
+    let url = &file.url;
+    if let Some(Shrunk(missing)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        let message = format!("{url} had {} bytes when the job was planned and has {missing} fewer now", file.bytes);
+        return Reason::InputChanged { message };
+    }
+    let packed = if file.compression == Compression::Gzip { " (gzip)" } else { "" };
+    let message = bounded(format!("{url}{packed}: {error}"));
+    Reason::InputUnreadable { message, at: Some(Place { file: url.clone(), offset }) }
+}
+
+/// Says why the text of a part could not be read: the worker's failure, unless a line is too long.
+pub(super) fn explain_part(name: &str, error: BlockError) -> Reason {
+    match split(name, error) {
+        Ok((error, offset)) => failure::worker(format!("{name}, at byte {offset}: {error}")),
+        Err(reason) => reason,
+    }
+}
+
+/// Returns the error of reading with its offset, or the reason if it is known already.
+fn split(name: &str, error: BlockError) -> Result<(io::Error, u64), Reason> {
+    match error {
+        BlockError::TooLong(offset) => {
+            let message = format!("a line is longer than {} bytes", limits::LINE_BYTES);
+            Err(Reason::Limit { message, at: Some(Place { file: name.to_owned(), offset }) })
+        }
+        BlockError::Io(error, offset) => match error.downcast::<ReadFailed>() {
+            Ok(ReadFailed(reason)) => Err(reason),
+            Err(error) => Ok((error, offset)),
+        },
+    }
+}

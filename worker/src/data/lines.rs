@@ -1,0 +1,105 @@
+//! The lines of a part: what a reducer writes, and what a map-only step makes of its records.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gristmill_common::{Fence, Reason, limits};
+use gristmill_runs::RunSummary;
+
+use super::collect::{Batch, Sink};
+use super::counters::Counters;
+use super::failure;
+use super::function::Text;
+use super::output::PartOutput;
+
+/// Takes the lines that a reducer writes. Whatever fails is remembered and ends the attempt.
+pub struct Lines {
+    part: PartOutput,
+    key: Vec<u8>,
+    text: Vec<u8>,
+    counters: Counters,
+    failed: Option<Reason>,
+}
+
+impl Lines {
+    pub(super) fn new(output: &Path, fence: Fence) -> Self {
+        let part = PartOutput::new(output.to_path_buf(), fence);
+        Self { part, key: Vec::new(), text: Vec::new(), counters: Counters::default(), failed: None }
+    }
+
+    /// Sets the key that the next lines are sorted by when parts are merged.
+    pub(super) fn set_key(&mut self, key: &[u8]) {
+        self.key.clear();
+        self.key.extend_from_slice(key);
+    }
+
+    /// Writes a line: the function appends its text, the line feed is added.
+    #[inline]
+    pub fn line(&mut self, text: impl FnOnce(&mut Vec<u8>)) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.text.clear();
+        text(&mut self.text);
+        if self.text.len() > limits::LINE_BYTES {
+            let (bytes, limit) = (self.text.len(), limits::LINE_BYTES);
+            self.fail(format!("a line of {bytes} bytes was written: the limit is {limit}"));
+            return;
+        }
+        self.text.push(b'\n');
+        self.failed = self.part.push(&self.key, &self.text).err();
+    }
+
+    /// Adds to a counter of the job.
+    pub fn count(&mut self, name: &str, delta: i64) {
+        if let Err(message) = self.counters.add(name, delta) {
+            self.fail(message);
+        }
+    }
+
+    fn fail(&mut self, message: String) {
+        self.failed.get_or_insert(Reason::Limit { message, at: None });
+    }
+
+    pub(super) fn check(&mut self) -> Result<(), Reason> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn finish(mut self) -> Result<(RunSummary, BTreeMap<String, i64>), Reason> {
+        self.check()?;
+        Ok((self.part.finish()?, self.counters.take()))
+    }
+}
+
+/// The sink of a map-only step: records become lines in the order they come.
+pub(super) struct PartSink {
+    part: PartOutput,
+    text_of: Text,
+    text: Vec<u8>,
+}
+
+impl PartSink {
+    pub(super) fn new(output: &Path, fence: Fence, text_of: Text) -> Self {
+        Self { part: PartOutput::new(output.to_path_buf(), fence), text_of, text: Vec::new() }
+    }
+}
+
+impl Sink for PartSink {
+    fn take(&mut self, batch: &Batch) -> Result<(), Reason> {
+        let mut start = 0;
+        for span in &batch.spans {
+            let (key_end, end) = (span.key_end as usize, span.end as usize);
+            let (key, value) = (&batch.bytes[start..key_end], &batch.bytes[key_end..end]);
+            self.text.clear();
+            (self.text_of)(key, value, &mut self.text).map_err(|error| failure::user(&error, None))?;
+            self.text.push(b'\n');
+            self.part.push(key, &self.text)?;
+            start = end;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<RunSummary, Reason> {
+        self.part.finish()
+    }
+}

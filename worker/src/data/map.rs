@@ -1,0 +1,199 @@
+//! Runs one map attempt: reads its input unit by unit, gives it to the mapper, and ends the sink.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use gristmill_common::Reason;
+use memchr::memchr_iter;
+
+use super::collect::{Collector, Sink};
+use super::failure;
+use super::function::{Accumulate, MapFunction, Start, Text, Unit};
+use super::input::{self, Block, Blocks};
+use super::lines::PartSink;
+use super::sort::SortSink;
+use super::spill::Layout;
+use super::table::CombineSink;
+use crate::position::Spot;
+use crate::program::{InputPiece, Inputs, MapInput, MapTask, TaskDone};
+
+/// Generated records in one block.
+const GENERATED_RECORDS: u64 = 1_024;
+
+/// Runs a map attempt. The combiner is used if the plan says so; `text` makes the lines of a map-only step.
+///
+/// # Errors
+/// Why the attempt failed.
+pub fn map<M: MapFunction, C: Accumulate>(
+    task: MapTask<'_>,
+    mapper: &mut M,
+    combiner: Option<C>,
+    text: Text,
+) -> Result<TaskDone, Reason> {
+    let layout = Layout::new(task.step, task.fence, task.output, task.scratch).watched(&task.position, &task.cancel);
+    let sink: Box<dyn Sink> = match combiner {
+        _ if task.step.reduces == 0 => Box::new(PartSink::new(task.output, task.fence, text)),
+        Some(combiner) if task.step.combine => Box::new(CombineSink::new(layout, Arc::new(combiner))),
+        _ => Box::new(SortSink::new(layout)),
+    };
+    task.position.begin(task.fence, size_of_input(&task.input));
+    let out = Collector::new(sink, task.position, task.cancel);
+    let mut attempt = Attempt { mapper, out, records: 0, done: 0 };
+    match task.input {
+        MapInput::Pieces { pieces, inputs } => {
+            for piece in &pieces {
+                attempt.read_piece(piece, inputs)?;
+            }
+        }
+        MapInput::Generated { first, count } => attempt.read_generated(first, count)?,
+        MapInput::Part { part, text } => attempt.read_part(part, text)?,
+    }
+    attempt.finish()
+}
+
+fn size_of_input(input: &MapInput<'_>) -> u64 {
+    match input {
+        MapInput::Pieces { pieces, .. } => pieces.iter().map(|piece| piece.end.saturating_sub(piece.start)).sum(),
+        MapInput::Generated { count, .. } => *count,
+        MapInput::Part { .. } => 0,
+    }
+}
+
+struct Attempt<'m, M> {
+    mapper: &'m mut M,
+    out: Collector,
+    records: u64,
+    done: u64,
+}
+
+impl<M: MapFunction> Attempt<'_, M> {
+    fn enter(&mut self, spot: Spot, name: &str, offset: u64) -> Result<(), Reason> {
+        self.out.enter(Arc::from(name));
+        self.out.position().enter(spot, offset);
+        let started = self.mapper.start(&Start { name, offset }, &mut self.out);
+        started.map_err(|error| failure::user(&error, Some(self.out.place())))
+    }
+
+    fn read_piece(&mut self, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<(), Reason> {
+        let before = self.done;
+        if let Some(mut blocks) = input::open(piece, inputs)? {
+            self.enter(Spot::File(piece.index), &piece.file.url, piece.start)?;
+            let size = piece.end - piece.start;
+            while let Some(block) = blocks.next_block().map_err(|error| input::explain(piece.file, error))? {
+                self.map_block(&block)?;
+                // A packed file's own offsets say nothing about how much of it was read: they only show life.
+                self.done = before + block.offset.saturating_sub(piece.start).min(size);
+                self.out.position().advance(self.done);
+            }
+            inputs.recheck(piece.file)?;
+        }
+        self.done = before + (piece.end - piece.start);
+        self.out.position().advance(self.done);
+        Ok(())
+    }
+
+    fn read_generated(&mut self, first: u64, count: u64) -> Result<(), Reason> {
+        self.enter(Spot::Generated, "generated records", first)?;
+        let end = first.saturating_add(count);
+        let mut block = Vec::new();
+        for start in (first..end).step_by(GENERATED_RECORDS as usize) {
+            let stop = start.saturating_add(GENERATED_RECORDS).min(end);
+            match M::UNIT {
+                Unit::Record => self.map_numbers(start, stop)?,
+                Unit::Block => {
+                    block.clear();
+                    for number in start..stop {
+                        push_decimal(&mut block, number);
+                        block.push(b'\n');
+                    }
+                    self.records += stop - start;
+                    self.call(start, &block)?;
+                }
+            }
+            self.out.check()?;
+            self.out.position().advance(stop - first);
+        }
+        Ok(())
+    }
+
+    fn map_numbers(&mut self, start: u64, stop: u64) -> Result<(), Reason> {
+        let mut text = Vec::with_capacity(20);
+        for number in start..stop {
+            text.clear();
+            push_decimal(&mut text, number);
+            self.records += 1;
+            self.call(number, &text)?;
+        }
+        Ok(())
+    }
+
+    fn read_part(&mut self, part: u32, text: Box<dyn Read + Send + '_>) -> Result<(), Reason> {
+        let name = format!("part {part} of the step before");
+        self.enter(Spot::Part(part), &name, 0)?;
+        let mut blocks = Blocks::whole(text);
+        while let Some(block) = blocks.next_block().map_err(|error| input::explain_part(&name, error))? {
+            self.map_block(&block)?;
+            self.out.position().advance(0);
+        }
+        Ok(())
+    }
+
+    fn map_block(&mut self, block: &Block<'_>) -> Result<(), Reason> {
+        match M::UNIT {
+            Unit::Block => {
+                self.records += count_lines(block.bytes);
+                self.call(block.offset, block.bytes)?;
+            }
+            Unit::Record => {
+                let mut start = 0;
+                for end in memchr_iter(b'\n', block.bytes) {
+                    self.call(block.offset + start as u64, &block.bytes[start..end])?;
+                    self.records += 1;
+                    start = end + 1;
+                }
+                if start < block.bytes.len() {
+                    self.call(block.offset + start as u64, &block.bytes[start..])?;
+                    self.records += 1;
+                }
+            }
+        }
+        self.out.check()
+    }
+
+    #[inline]
+    fn call(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Reason> {
+        self.out.at(offset);
+        match self.mapper.map(bytes, &mut self.out) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(failure::user(&error, Some(self.out.place()))),
+        }
+    }
+
+    fn finish(mut self) -> Result<TaskDone, Reason> {
+        self.out.check()?;
+        let finished = self.mapper.finish(&mut self.out);
+        finished.map_err(|error| failure::user(&error, Some(self.out.place())))?;
+        let (summary, counters) = self.out.finish()?;
+        Ok(TaskDone { summary, records_in: self.records, counters })
+    }
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    let ends = memchr_iter(b'\n', bytes).count() as u64;
+    ends + u64::from(bytes.last().is_some_and(|&last| last != b'\n'))
+}
+
+fn push_decimal(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}

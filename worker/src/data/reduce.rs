@@ -1,0 +1,228 @@
+//! Runs one reduce attempt: merges the sections of its partition, groups by key, and gives each group to the reducer.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gristmill_common::reason::bounded;
+use gristmill_common::{Fence, Place, Reason, Stage, TaskName};
+use gristmill_runs::{Merge, RunError, RunFile, SectionReader, Source};
+
+use super::failure;
+use super::fold::{FoldError, Groups};
+use super::function::{Accumulate, Group, ReduceFunction};
+use super::lines::Lines;
+use super::output::RunOutput;
+use crate::position::{Position, Spot};
+use crate::program::{ReduceTask, Section, TaskDone};
+
+type Reader = SectionReader<Box<dyn Read + Send>>;
+
+/// Where a source of the merge comes from, so that damage is charged to the right map.
+#[derive(Clone, Copy)]
+enum Origin {
+    Map(u32, Fence),
+    Pass,
+}
+
+struct Input {
+    reader: Reader,
+    origin: Origin,
+}
+
+/// Runs a reduce attempt.
+///
+/// # Errors
+/// Why the attempt failed.
+pub fn reduce<R: ReduceFunction, C: Accumulate>(
+    task: ReduceTask<'_>,
+    reducer: &mut R,
+    combiner: Option<&C>,
+) -> Result<TaskDone, Reason> {
+    let total = task.sections.iter().map(|section| section.len).sum();
+    task.position.begin(task.fence, total);
+    task.position.enter(Spot::Partition(task.name.index), 0);
+    let stage = Passes {
+        name: task.name,
+        fence: task.fence,
+        scratch: task.scratch,
+        fan_in: (task.step.fan_in as usize).max(2),
+        position: task.position,
+        cancel: task.cancel,
+    };
+    let combined = task.step.combine;
+    let inputs = stage.inputs(task.sections);
+    let inputs = stage.merge_down(inputs, combiner.filter(|_| combined))?;
+    let lines = Lines::new(task.output, task.fence);
+    stage.run(inputs, reducer, combiner, combined, lines)
+}
+
+struct Passes<'a> {
+    name: TaskName,
+    fence: Fence,
+    scratch: &'a Path,
+    fan_in: usize,
+    position: Arc<Position>,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Passes<'_> {
+    fn inputs(&self, mut sections: Vec<Section>) -> Vec<Input> {
+        sections.sort_by_key(|section| section.map);
+        let wrap = |section: Section| Input {
+            reader: SectionReader::new(section.bytes, section.len).expecting(section.fence, self.name.index),
+            origin: Origin::Map(section.map, section.fence),
+        };
+        sections.into_iter().map(wrap).collect()
+    }
+
+    /// Merges neighbours until at most `fan_in` sources are left.
+    fn merge_down<C: Accumulate>(&self, mut inputs: Vec<Input>, combiner: Option<&C>) -> Result<Vec<Input>, Reason> {
+        let mut pass = 0_u32;
+        while inputs.len() > self.fan_in {
+            pass += 1;
+            let mut merged = Vec::with_capacity(inputs.len().div_ceil(self.fan_in));
+            let mut rest = inputs.into_iter().peekable();
+            while rest.peek().is_some() {
+                let group: Vec<Input> = rest.by_ref().take(self.fan_in).collect();
+                let path = self.scratch.join(format!("merge-{pass}-{}", merged.len()));
+                merged.extend(self.merge_group(group, combiner, &path)?);
+            }
+            inputs = merged;
+        }
+        Ok(inputs)
+    }
+
+    fn merge_group<C: Accumulate>(
+        &self,
+        mut group: Vec<Input>,
+        combiner: Option<&C>,
+        path: &Path,
+    ) -> Result<Option<Input>, Reason> {
+        if group.len() == 1 {
+            return Ok(group.pop());
+        }
+        let mut output = RunOutput::new(path.to_path_buf(), self.fence, 1);
+        let (readers, origins): (Vec<_>, Vec<_>) = group.into_iter().map(|input| (input.reader, input.origin)).unzip();
+        let mut groups = Groups::new(Merge::new(readers), Arc::clone(&self.position));
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        while self.next_group(&mut groups, &origins)? {
+            if let Some(combiner) = combiner {
+                let acc = groups.fold(combiner).map_err(|error| self.fold_failed(error, &groups, &origins))?;
+                value.clear();
+                combiner.store(&acc, &mut value);
+                output.push(0, groups.key(), &value)?;
+                continue;
+            }
+            groups.copy_key(&mut key);
+            while let Some(value) = groups.next_value() {
+                output.push(0, &key, value)?;
+            }
+        }
+        if output.finish()?.records == 0 {
+            return Ok(None);
+        }
+        let run = File::open(path).map_err(RunError::from).and_then(RunFile::open);
+        let bytes = run.map_err(|error| failure::own_file(path, &error))?.section_bytes(0);
+        // Unlinked while open: nothing is left behind, whatever happens.
+        std::fs::remove_file(path).map_err(|error| failure::worker(format!("{}: {error}", path.display())))?;
+        let length = bytes.len();
+        let bytes: Box<dyn Read + Send> = Box::new(bytes);
+        let reader = SectionReader::new(bytes, length).expecting(self.fence, 0);
+        Ok(Some(Input { reader, origin: Origin::Pass }))
+    }
+
+    fn run<R: ReduceFunction, C: Accumulate>(
+        &self,
+        inputs: Vec<Input>,
+        reducer: &mut R,
+        combiner: Option<&C>,
+        combined: bool,
+        mut lines: Lines,
+    ) -> Result<TaskDone, Reason> {
+        let (readers, origins): (Vec<_>, Vec<_>) = inputs.into_iter().map(|input| (input.reader, input.origin)).unzip();
+        let mut groups = Groups::new(Merge::new(readers), Arc::clone(&self.position));
+        let mut one = OneValue::default();
+        let mut key = Vec::new();
+        while self.next_group(&mut groups, &origins)? {
+            lines.set_key(groups.key());
+            let reduced = if let Some(combiner) = combiner {
+                let acc = if combined { groups.fold(combiner) } else { groups.add_all(combiner) };
+                let acc = acc.map_err(|error| self.fold_failed(error, &groups, &origins))?;
+                one.set(|out| combiner.finish(acc, out));
+                reducer.reduce(groups.key(), &mut one, &mut lines)
+            } else {
+                groups.copy_key(&mut key);
+                let reduced = reducer.reduce(&key, &mut groups, &mut lines);
+                // A reducer that saw too few values must not be blamed for what it made of them.
+                let read = groups.check();
+                read.map_err(|error| self.source_failed(&error, groups.source().source_index(), &origins))?;
+                reduced
+            };
+            reduced.map_err(|error| failure::user(&error, Some(self.place())))?;
+            lines.check()?;
+        }
+        reducer.finish(&mut lines).map_err(|error| failure::user(&error, Some(self.place())))?;
+        let (summary, counters) = lines.finish()?;
+        Ok(TaskDone { summary, records_in: groups.records(), counters })
+    }
+
+    fn next_group<S: Source>(&self, groups: &mut Groups<Merge<S>>, origins: &[Origin]) -> Result<bool, Reason> {
+        let more = groups.next_group();
+        let more = more.map_err(|error| self.source_failed(&error, groups.source().source_index(), origins))?;
+        self.position.at(groups.records().saturating_sub(1));
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(failure::cancelled());
+        }
+        Ok(more)
+    }
+
+    fn place(&self) -> Place {
+        Place { file: format!("partition {}", self.name.index), offset: self.position.offset() }
+    }
+
+    fn fold_failed<S: Source>(&self, error: FoldError, groups: &Groups<Merge<S>>, origins: &[Origin]) -> Reason {
+        match error {
+            FoldError::Source(error) => self.source_failed(&error, groups.source().source_index(), origins),
+            FoldError::Value(error) => failure::user(&error, Some(self.place())),
+        }
+    }
+
+    /// A section that cannot be read is its map's loss; a pass's own run is the worker's.
+    fn source_failed(&self, error: &RunError, source: usize, origins: &[Origin]) -> Reason {
+        match origins.get(source) {
+            Some(&Origin::Map(map, fence)) => Reason::LostOutput {
+                map: TaskName { step: self.name.step, stage: Stage::Map, index: map },
+                fence,
+                message: bounded(error.to_string()),
+            },
+            Some(Origin::Pass) | None => failure::own_file(self.scratch, error),
+        }
+    }
+}
+
+/// The group of a combined key: one value.
+#[derive(Default)]
+struct OneValue {
+    bytes: Vec<u8>,
+    given: bool,
+}
+
+impl OneValue {
+    fn set(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.bytes.clear();
+        write(&mut self.bytes);
+        self.given = false;
+    }
+}
+
+impl Group for OneValue {
+    fn next_value(&mut self) -> Option<&[u8]> {
+        if std::mem::replace(&mut self.given, true) {
+            return None;
+        }
+        Some(&self.bytes)
+    }
+}
