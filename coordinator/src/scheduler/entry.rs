@@ -5,7 +5,9 @@
 use gristmill_common::api::{JobFailure, OutputView};
 use gristmill_common::plan::PlanSummary;
 use gristmill_common::wire::Done;
-use gristmill_common::{Digest, Epoch, Fence, FenceRange, Generation, JobId, JobSpec, Reason, Stage, TaskRange, WorkerId};
+use gristmill_common::{
+    Digest, Epoch, Fence, FenceRange, Generation, JobId, JobSpec, Reason, Stage, TaskRange, WorkerId,
+};
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since 1970, for display only: no decision reads it.

@@ -1,0 +1,495 @@
+//! The durable half: what a fold of the journal gives, and `apply`, the only thing that changes it.
+//!
+//! `apply` never decides and never fails: an entry about something that is not there changes nothing. Every decision was
+//! made before its entry was written, so that a rule may change without changing what old journals mean.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gristmill_common::api::{JobFailure, JobState, OutputView, StageView};
+use gristmill_common::plan::PlanSummary;
+use gristmill_common::wire::{Done, Location};
+use gristmill_common::{
+    Digest, Epoch, Fence, FenceRange, Generation, JobId, JobSpec, Reason, Stage, TaskRange, WorkerId, limits,
+};
+
+use super::entry::{Entry, Idempotency, Loss, WallMs};
+use super::range_set::RangeSet;
+use super::report::Blame;
+use super::tasks::{Attempts, Tasks, Win};
+
+/// What a fold of the journal gives.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Durable {
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    submitted: u64,
+    pub(crate) keys: BTreeMap<String, (JobId, Digest)>,
+    /// Output URLs of live jobs.
+    pub(crate) outputs: BTreeMap<String, JobId>,
+    /// Attempts by worker and first fence: the same pieces as in the jobs' tasks.
+    pub(crate) held: BTreeMap<WorkerId, BTreeMap<Fence, Held>>,
+    /// Running jobs, in the order in which they are served.
+    pub(crate) queue: BTreeSet<Rank>,
+}
+
+/// A job's place in the queue: higher priority first, then first come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Rank {
+    priority: Reverse<i32>,
+    number: u64,
+    pub(crate) job: JobId,
+}
+
+/// Attempts that a worker holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Held {
+    pub(crate) job: JobId,
+    pub(crate) step: u16,
+    pub(crate) stage: Stage,
+    pub(crate) tasks: TaskRange,
+    pub(crate) generation: Generation,
+}
+
+/// A job.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Job {
+    pub(crate) spec: Arc<JobSpec>,
+    pub(crate) number: u64,
+    pub(crate) submitted_at: WallMs,
+    pub(crate) key: Option<String>,
+    pub(crate) plan: Option<Arc<PlanSummary>>,
+    pub(crate) counters: BTreeMap<String, i64>,
+    pub(crate) life: Life,
+}
+
+/// Where a job is in its life, with what it needs there.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Life {
+    Planning,
+    Running(Vec<Step>),
+    Committing(Vec<Step>),
+    Succeeded { at: WallMs, output: OutputView, stages: Vec<StageView> },
+    Failed { at: WallMs, failure: JobFailure, stages: Vec<StageView> },
+    Cancelled { at: WallMs, stages: Vec<StageView> },
+}
+
+/// One step of a job.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Step {
+    /// The executable that the first grant pinned.
+    pub(crate) executable: Option<Digest>,
+    /// Attempts below were granted before the plan or the executable was durable: they may have had another one.
+    pub(crate) floor: Fence,
+    pub(crate) generation: Generation,
+    pub(crate) maps: Tasks,
+    /// No tasks for a map-only step.
+    pub(crate) reduces: Tasks,
+    /// Won map outputs that only one worker has.
+    pub(crate) holders: BTreeMap<WorkerId, Holder>,
+}
+
+/// The map outputs that only this worker has.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Holder {
+    pub(crate) maps: RangeSet,
+    /// Those that another worker of the same host could not open.
+    pub(crate) unshared: RangeSet,
+}
+
+impl Step {
+    pub(crate) fn tasks(&self, stage: Stage) -> &Tasks {
+        match stage {
+            Stage::Map => &self.maps,
+            Stage::Reduce => &self.reduces,
+        }
+    }
+
+    fn tasks_mut(&mut self, stage: Stage) -> &mut Tasks {
+        match stage {
+            Stage::Map => &mut self.maps,
+            Stage::Reduce => &mut self.reduces,
+        }
+    }
+
+    /// The stage whose outputs are the step's parts.
+    pub(crate) fn last_stage(&self) -> Stage {
+        if self.reduces.count == 0 { Stage::Map } else { Stage::Reduce }
+    }
+
+    /// Whether every part is won; reopened maps do not matter any more then.
+    pub(crate) fn is_done(&self) -> bool {
+        self.tasks(self.last_stage()).is_won()
+    }
+
+    /// The stage whose tasks may be granted while the step is the job's current one.
+    pub(crate) fn ready_stage(&self) -> Stage {
+        if self.maps.is_won() { self.last_stage() } else { Stage::Map }
+    }
+
+    fn hold(&mut self, win: &Win) {
+        if self.reduces.count > 0
+            && let Some(worker) = win.sole_holder()
+        {
+            self.holders.entry(worker).or_default().maps.insert_tasks(win.tasks);
+        }
+    }
+
+    fn unhold(&mut self, win: &Win) {
+        if let Some(worker) = win.sole_holder()
+            && let Some(holder) = self.holders.get_mut(&worker)
+        {
+            holder.maps.remove_tasks(win.tasks);
+            holder.unshared.remove_tasks(win.tasks);
+            if holder.maps.is_empty() {
+                self.holders.remove(&worker);
+            }
+        }
+    }
+}
+
+impl Job {
+    pub(crate) fn state(&self) -> JobState {
+        match self.life {
+            Life::Planning => JobState::Planning,
+            Life::Running(_) => JobState::Running,
+            Life::Committing(_) => JobState::Committing,
+            Life::Succeeded { .. } => JobState::Succeeded,
+            Life::Failed { .. } => JobState::Failed,
+            Life::Cancelled { .. } => JobState::Cancelled,
+        }
+    }
+
+    /// The steps while there are any tasks.
+    pub(crate) fn steps(&self) -> &[Step] {
+        match &self.life {
+            Life::Running(steps) | Life::Committing(steps) => steps,
+            Life::Planning | Life::Succeeded { .. } | Life::Failed { .. } | Life::Cancelled { .. } => &[],
+        }
+    }
+
+    fn steps_mut(&mut self) -> &mut [Step] {
+        match &mut self.life {
+            Life::Running(steps) | Life::Committing(steps) => steps,
+            Life::Planning | Life::Succeeded { .. } | Life::Failed { .. } | Life::Cancelled { .. } => &mut [],
+        }
+    }
+
+    /// The step whose tasks may be granted: the one after the last that is done. `None` when none is left.
+    pub(crate) fn current_step(&self) -> Option<(u16, &Step)> {
+        let steps = self.steps();
+        let next = steps.iter().rposition(Step::is_done).map_or(0, |done| done + 1);
+        Some((u16::try_from(next).ok()?, steps.get(next)?))
+    }
+
+    pub(crate) fn step(&self, step: u16) -> Option<&Step> {
+        self.steps().get(usize::from(step))
+    }
+
+    fn rank(&self, job: JobId) -> Rank {
+        Rank { priority: Reverse(self.spec.priority), number: self.number, job }
+    }
+
+    fn count(&mut self, done: &Done, times: u64) {
+        let times = i64::try_from(times).unwrap_or(i64::MAX);
+        for (name, n) in &done.counters {
+            if let Some(sum) = self.counters.get_mut(name) {
+                *sum = sum.saturating_add(n.saturating_mul(times));
+            } else if self.counters.len() < limits::COUNTERS {
+                self.counters.insert(name.clone(), n.saturating_mul(times));
+            }
+        }
+    }
+}
+
+/// The text under which an output URL is reserved: with and without the last slash is the same place.
+pub(crate) fn reservation(url: &str) -> String {
+    url.trim_end_matches('/').to_owned()
+}
+
+impl Durable {
+    /// Changes the state by one fact.
+    pub(crate) fn apply(&mut self, entry: &Entry) {
+        match entry {
+            Entry::EpochStarted { epoch } => self.epoch = Some(*epoch),
+            Entry::JobSubmitted { job, spec, at, idempotency } => self.submit(*job, spec, *at, idempotency.as_ref()),
+            Entry::JobPlanned { job, plan } => self.plan(*job, plan),
+            Entry::ProgramPinned { job, step, executable } => {
+                let floor = self.epoch_floor();
+                if let Some(step) = self.step_mut(*job, *step) {
+                    step.executable = Some(*executable);
+                    step.floor = floor;
+                }
+            }
+            Entry::Granted { job, worker, step, stage, tasks, first_fence, generation } => {
+                let held = Held { job: *job, step: *step, stage: *stage, tasks: *tasks, generation: *generation };
+                self.grant(*worker, *first_fence, held);
+            }
+            Entry::Won { job, worker, step, stage, tasks, first_fence, done } => {
+                self.stop(*job, *step, *stage, *tasks);
+                self.win(*job, *step, *stage, *tasks, *first_fence, *worker, done);
+            }
+            Entry::Failed { job, worker, step, stage, task, fence, reason } => {
+                self.fail(*job, *step, *stage, *task, *fence, *worker, reason);
+            }
+            Entry::Lost { job, worker, fences, why } => {
+                for range in fences {
+                    self.lose(*job, *worker, *range, *why);
+                }
+            }
+            Entry::Adopted { .. } => {}
+            Entry::OutputStored { job, step, map, fence } => self.store(*job, *step, *map, *fence),
+            Entry::OutputUnshared { job, step, map, fence } => self.unshare(*job, *step, *map, *fence),
+            Entry::TaskReopened { job, step, maps, below, .. } => self.reopen(*job, *step, *maps, *below),
+            Entry::CommitStarted { job } => self.start_commit(*job),
+            Entry::JobSucceeded { job, at, output } => {
+                self.end(*job, |stages| Life::Succeeded { at: *at, output: output.clone(), stages });
+            }
+            Entry::JobFailed { job, at, failure } => {
+                self.end(*job, |stages| Life::Failed { at: *at, failure: failure.clone(), stages });
+            }
+            Entry::JobCancelled { job, at } => self.end(*job, |stages| Life::Cancelled { at: *at, stages }),
+            Entry::JobRemoved { job } => self.forget(*job),
+        }
+    }
+
+    /// The first fence that can be granted in this epoch.
+    fn epoch_floor(&self) -> Fence {
+        Fence::first_of(self.epoch.map_or(0, |epoch| epoch.counter))
+    }
+
+    fn step_mut(&mut self, job: JobId, step: u16) -> Option<&mut Step> {
+        self.jobs.get_mut(&job)?.steps_mut().get_mut(usize::from(step))
+    }
+
+    fn submit(&mut self, job: JobId, spec: &JobSpec, at: WallMs, idempotency: Option<&Idempotency>) {
+        self.submitted += 1;
+        if let Some(Idempotency { key, body }) = idempotency {
+            self.keys.insert(key.clone(), (job, *body));
+        }
+        if let Some(url) = &spec.output.url {
+            self.outputs.insert(reservation(url), job);
+        }
+        let new = Job {
+            spec: Arc::new(spec.clone()),
+            number: self.submitted,
+            submitted_at: at,
+            key: idempotency.map(|idempotency| idempotency.key.clone()),
+            plan: None,
+            counters: BTreeMap::new(),
+            life: Life::Planning,
+        };
+        self.jobs.insert(job, new);
+    }
+
+    fn plan(&mut self, job: JobId, plan: &PlanSummary) {
+        let floor = self.epoch_floor();
+        let Some(planned) = self.jobs.get_mut(&job) else { return };
+        if planned.life != Life::Planning {
+            return;
+        }
+        let step = |shape: &gristmill_common::plan::StepShape| Step {
+            executable: None,
+            floor,
+            generation: Generation(0),
+            maps: Tasks::new(shape.maps),
+            reduces: Tasks::new(shape.reduces),
+            holders: BTreeMap::new(),
+        };
+        planned.life = Life::Running(plan.shapes.iter().map(step).collect());
+        planned.plan = Some(Arc::new(plan.clone()));
+        self.queue.insert(planned.rank(job));
+    }
+
+    fn grant(&mut self, worker: WorkerId, first_fence: Fence, held: Held) {
+        self.stop(held.job, held.step, held.stage, held.tasks);
+        let Some(step) = self.step_mut(held.job, held.step) else { return };
+        step.tasks_mut(held.stage).start(Attempts { tasks: held.tasks, first_fence, worker });
+        self.held.entry(worker).or_default().insert(first_fence, held);
+    }
+
+    /// Ends the attempts of these tasks, if any run.
+    fn stop(&mut self, job: JobId, step: u16, stage: Stage, tasks: TaskRange) {
+        let Some(at) = self.step_mut(job, step) else { return };
+        let stopped = at.tasks_mut(stage).stop(tasks);
+        for attempts in stopped {
+            self.release(attempts);
+        }
+    }
+
+    /// Takes attempts out of their worker's hands.
+    fn release(&mut self, attempts: Attempts) {
+        let Some(held) = self.held.get_mut(&attempts.worker) else { return };
+        let first = held.range(..=attempts.first_fence).next_back().map(|(&first, _)| first);
+        let Some((first, whole)) = first.and_then(|first| held.remove_entry(&first)) else { return };
+        let (start, end) = (attempts.tasks.first, attempts.tasks.end());
+        let mut put_back = |from: u32, to: u32| {
+            if from < to {
+                let fence = first.plus(u64::from(from - whole.tasks.first));
+                held.insert(fence, Held { tasks: TaskRange { first: from, count: to - from }, ..whole });
+            }
+        };
+        put_back(whole.tasks.first, start);
+        put_back(end, whole.tasks.end());
+        if held.is_empty() {
+            self.held.remove(&attempts.worker);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of the entry")]
+    fn win(
+        &mut self,
+        job: JobId,
+        step: u16,
+        stage: Stage,
+        tasks: TaskRange,
+        fence: Fence,
+        worker: WorkerId,
+        done: &Done,
+    ) {
+        let Some(won) = self.jobs.get_mut(&job) else { return };
+        let Some(at) = won.steps_mut().get_mut(usize::from(step)) else { return };
+        let again = at.tasks(stage).below.range(tasks.first..tasks.end()).count() as u64;
+        at.tasks_mut(stage).set_won(tasks, fence, worker, done);
+        if stage == Stage::Map && matches!(done.output.at, Location::Worker(_)) {
+            at.hold(&Win { tasks, first_fence: fence, worker, output: done.output.clone(), stored: false });
+        }
+        let is_done = at.is_done();
+        won.count(done, u64::from(tasks.count) - again);
+        if is_done {
+            self.stop_until(job, step);
+        }
+    }
+
+    /// Ends what still runs in the steps up to this one: nothing needs it any more.
+    fn stop_until(&mut self, job: JobId, last: u16) {
+        for step in 0..=last {
+            for stage in [Stage::Map, Stage::Reduce] {
+                self.stop(job, step, stage, TaskRange { first: 0, count: u32::MAX });
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of the entry")]
+    fn fail(
+        &mut self,
+        job: JobId,
+        step: u16,
+        stage: Stage,
+        task: u32,
+        fence: Fence,
+        worker: WorkerId,
+        reason: &Reason,
+    ) {
+        let runs = self.jobs.get(&job).and_then(|job| job.step(step)).and_then(|at| at.tasks(stage).running(task));
+        if runs.is_some_and(|(running, _)| running == fence) {
+            self.stop(job, step, stage, TaskRange::one(task));
+        }
+        let Some(at) = self.step_mut(job, step) else { return };
+        let blame = at.blame(step, stage, worker, reason);
+        let tasks = at.tasks_mut(stage);
+        tasks.totals.failures += u64::from(blame == Blame::User);
+        let trouble = tasks.trouble.entry(task).or_default();
+        trouble.last_failed = trouble.last_failed.max(fence);
+        match blame {
+            Blame::User => trouble.failures += 1,
+            Blame::Worker => {
+                trouble.worker_failures += 1;
+                trouble.failed_on = Some(worker);
+            }
+            Blame::Map(map) => at.maps.trouble.entry(map).or_default().lost_outputs += 1,
+            Blame::Nobody => {}
+        }
+    }
+
+    fn lose(&mut self, job: JobId, worker: WorkerId, fences: FenceRange, why: Loss) {
+        for (_, held) in self.held_within(worker, fences) {
+            if held.job != job {
+                continue;
+            }
+            self.stop(job, held.step, held.stage, held.tasks);
+            let Some(at) = self.step_mut(job, held.step) else { continue };
+            let tasks = at.tasks_mut(held.stage);
+            tasks.totals.losses += u64::from(held.tasks.count);
+            if why == Loss::WorkerDied {
+                for task in held.tasks.iter() {
+                    tasks.trouble.entry(task).or_default().worker_losses += 1;
+                }
+            }
+        }
+    }
+
+    /// What the worker holds of these fences, cut to them.
+    pub(crate) fn held_within(&self, worker: WorkerId, fences: FenceRange) -> Vec<(Fence, Held)> {
+        let Some(held) = self.held.get(&worker) else { return Vec::new() };
+        let first = held.range(..=fences.first).next_back().map_or(fences.first, |(&first, _)| first);
+        let cut = |(&at, held): (&Fence, &Held)| {
+            let start = at.max(fences.first);
+            let end = at.plus(u64::from(held.tasks.count)).min(fences.end());
+            let skip = u32::try_from(start.0.saturating_sub(at.0)).ok()?;
+            let count = u32::try_from(end.0.checked_sub(start.0)?).ok()?;
+            let tasks = TaskRange { first: held.tasks.first.saturating_add(skip), count };
+            (count > 0).then_some((start, Held { tasks, ..*held }))
+        };
+        held.range(first..fences.end()).filter_map(cut).collect()
+    }
+
+    fn store(&mut self, job: JobId, step: u16, map: u32, fence: Fence) {
+        let Some(at) = self.step_mut(job, step) else { return };
+        if at.maps.win(map).is_some_and(|win| win.fence_of(map) == fence && !win.stored)
+            && let Some(win) = at.maps.set_stored(map)
+        {
+            at.unhold(&win);
+        }
+    }
+
+    fn unshare(&mut self, job: JobId, step: u16, map: u32, fence: Fence) {
+        let Some(at) = self.step_mut(job, step) else { return };
+        let holder = at.maps.win(map).filter(|win| win.fence_of(map) == fence).and_then(Win::sole_holder);
+        if let Some(holder) = holder.and_then(|worker| at.holders.get_mut(&worker)) {
+            holder.unshared.insert_tasks(TaskRange::one(map));
+        }
+    }
+
+    fn reopen(&mut self, job: JobId, step: u16, maps: TaskRange, below: Fence) {
+        let Some(at) = self.step_mut(job, step) else { return };
+        let won = at.maps.won_within(maps);
+        for map in won.iter().flat_map(|(start, end)| start..end).filter_map(|map| u32::try_from(map).ok()) {
+            if let Some(win) = at.maps.unwin(map) {
+                at.unhold(&win);
+                at.maps.below.insert(map, below);
+            }
+        }
+        at.generation.0 = at.generation.0.saturating_add(1);
+    }
+
+    fn start_commit(&mut self, job: JobId) {
+        let Some(last) = self.jobs.get(&job).and_then(|job| u16::try_from(job.steps().len()).ok()) else { return };
+        self.stop_until(job, last);
+        let Some(committing) = self.jobs.get_mut(&job) else { return };
+        if let Life::Running(steps) = &mut committing.life {
+            committing.life = Life::Committing(std::mem::take(steps));
+        }
+        self.queue.remove(&committing.rank(job));
+    }
+
+    fn end(&mut self, job: JobId, life: impl FnOnce(Vec<StageView>) -> Life) {
+        let Some(last) = self.jobs.get(&job).and_then(|job| u16::try_from(job.steps().len()).ok()) else { return };
+        self.stop_until(job, last);
+        let Some(over) = self.jobs.get_mut(&job) else { return };
+        over.life = life(super::view::stages(over));
+        self.queue.remove(&over.rank(job));
+        if let Some(url) = &over.spec.output.url {
+            self.outputs.remove(&reservation(url));
+        }
+    }
+
+    fn forget(&mut self, job: JobId) {
+        if let Some(gone) = self.jobs.remove(&job)
+            && let Some(key) = gone.key
+        {
+            self.keys.remove(&key);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Why a job or a task is where it is, in sentences, the most important first. Reads what `grant` reads.
+
+use gristmill_common::api::JobState;
+use gristmill_common::spec::Executable;
+use gristmill_common::{JobId, Problem, Stage, TaskName, WorkerId};
+
+use super::durable::{Job, Step};
+use super::grant::Obstacle;
+use super::soft::Worker;
+use super::view::listed;
+use super::{Scheduler, no_such_job};
+
+impl Scheduler {
+    /// Says why a job, or one of its tasks, is where it is.
+    ///
+    /// # Errors
+    /// `not_found` for a job or task that does not exist.
+    pub fn explain(&self, id: JobId, task: Option<TaskName>) -> Result<Vec<String>, Problem> {
+        let job = self.durable.jobs.get(&id).ok_or_else(|| no_such_job(id))?;
+        let mut lines = Vec::new();
+        if let Some(line) = explain_state(job) {
+            lines.push(line);
+            return Ok(lines);
+        }
+        match task {
+            Some(task) => self.explain_task(id, job, task, &mut lines)?,
+            None => self.explain_job(id, job, &mut lines),
+        }
+        Ok(lines)
+    }
+
+    fn explain_job(&self, id: JobId, job: &Job, lines: &mut Vec<String>) {
+        let Some((index, step)) = job.current_step() else { return };
+        let stage = step.ready_stage();
+        let tasks = step.tasks(stage);
+        let (open, running, won) = (tasks.open.len(), tasks.running_count(), tasks.won_count());
+        lines.push(format!(
+            "step {index} is in its {stage} stage: {won} of {} tasks won, {running} running, {open} queued",
+            tasks.count
+        ));
+        if open > 0 {
+            self.explain_queue(id, job, index, step, lines);
+        }
+        self.explain_waits(id, lines);
+    }
+
+    /// Why open tasks of the ready stage are not running.
+    fn explain_queue(&self, id: JobId, job: &Job, index: u16, step: &Step, lines: &mut Vec<String>) {
+        let live: Vec<(&WorkerId, &Worker)> = self.soft.workers.iter().filter(|(_, worker)| worker.is_live()).collect();
+        if live.is_empty() {
+            let known = self.soft.workers.len();
+            let hint = "start one with `gristmill worker`";
+            lines.push(if known == 0 {
+                format!("no worker is connected: {hint}")
+            } else {
+                format!("no worker is connected, {known} that were are silent: restart them or {hint}")
+            });
+            return;
+        }
+        let mut able = Vec::new();
+        let (mut no_program, mut other_executable, mut no_root) = (Vec::new(), Vec::new(), Vec::new());
+        for (worker_id, worker) in &live {
+            match self.obstacle(**worker_id, id) {
+                None => able.push((**worker_id, *worker)),
+                Some(Obstacle::NoProgram) => no_program.push(*worker),
+                Some(Obstacle::OtherExecutable) => other_executable.push(*worker),
+                Some(Obstacle::NoRoot(root)) => no_root.push((*worker, root)),
+            }
+        }
+        let program = job.spec.steps.get(usize::from(index)).map_or("", |step| step.native.as_str());
+        if able.is_empty() {
+            lines.push("no connected worker can run it".to_owned());
+        }
+        explain_obstacles(program, job, index, step, (&no_program, &other_executable, &no_root), lines);
+        if !able.is_empty() {
+            self.explain_able(id, index, step, &able, lines);
+        }
+    }
+
+    /// What keeps the workers that could run it.
+    fn explain_able(&self, id: JobId, index: u16, step: &Step, able: &[(WorkerId, &Worker)], lines: &mut Vec<String>) {
+        let working: Vec<_> = able.iter().filter(|(_, worker)| worker.takes_work()).collect();
+        if working.is_empty() {
+            lines.push(format!("all {} workers that can run it are draining", able.len()));
+            return;
+        }
+        if working.iter().all(|(_, worker)| worker.free == 0) {
+            let slots: u64 = working.iter().map(|(_, worker)| u64::from(worker.about.slots)).sum();
+            lines.push(format!("all {slots} slots of the {} workers that can run it are busy", working.len()));
+        }
+        if step.ready_stage() != Stage::Reduce {
+            return;
+        }
+        let blocked = working.iter().filter(|(worker, _)| self.unreachable_holder(*worker, step).is_some()).count();
+        if blocked > 0 {
+            let outputs: u64 = step.holders.values().map(|holder| holder.maps.len()).sum();
+            let asked = if self.soft.relaying.contains(&(id, index)) { "being relayed" } else { "not relayed yet" };
+            let holders = listed(step.holders.keys().map(|holder| self.worker_name(*holder)));
+            lines.push(format!(
+                "{blocked} of {} workers cannot reach all map outputs: {outputs} are only on {holders}, {asked}",
+                working.len()
+            ));
+        }
+    }
+
+    fn explain_waits(&self, id: JobId, lines: &mut Vec<String>) {
+        let first = TaskName { step: 0, stage: Stage::Map, index: 0 };
+        let waiting = self.soft.delayed.range((id, first)..).take_while(|((job, _), _)| *job == id);
+        for ((_, task), until) in waiting.take(5) {
+            let ms = until.saturating_sub(self.now_ms());
+            let trouble = self.trouble((id, *task));
+            lines.push(format!(
+                "{task} waits {ms} ms before it is tried again: {} user failures, {} failures of workers, {} workers died",
+                trouble.failures, trouble.worker_failures, trouble.worker_losses
+            ));
+        }
+    }
+
+    fn explain_task(&self, id: JobId, job: &Job, task: TaskName, lines: &mut Vec<String>) -> Result<(), Problem> {
+        let step = job.step(task.step).filter(|step| task.index < step.tasks(task.stage).count);
+        let Some(step) = step else {
+            return Err(Problem::new(gristmill_common::Code::NotFound, format!("job {id} has no task {task}")));
+        };
+        let tasks = step.tasks(task.stage);
+        let trouble = tasks.trouble(task.index);
+        if let Some(win) = tasks.win(task.index) {
+            let (fence, worker) = (win.fence_of(task.index), self.worker_name(win.worker));
+            lines.push(format!("{task} is won: attempt {fence} of worker {worker}"));
+        } else if let Some((fence, worker)) = tasks.running(task.index) {
+            lines.push(format!("{task} runs: attempt {fence} on worker {}", self.worker_name(worker)));
+        } else {
+            lines.push(format!("{task} is queued"));
+            self.explain_open(id, job, task, lines);
+        }
+        let counts = [
+            (trouble.failures, "user failures"),
+            (trouble.worker_failures, "failures of workers"),
+            (trouble.worker_losses, "workers that died under it"),
+            (trouble.lost_outputs, "lost outputs"),
+        ];
+        let counts: Vec<String> =
+            counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        if !counts.is_empty() {
+            lines.push(format!("so far: {}; user code may fail {} times", counts.join(", "), job.spec.attempts));
+        }
+        Ok(())
+    }
+
+    fn explain_open(&self, id: JobId, job: &Job, task: TaskName, lines: &mut Vec<String>) {
+        let Some((index, step)) = job.current_step() else { return };
+        if index < task.step {
+            lines.push(format!("it waits for step {index}, whose parts it reads"));
+            return;
+        }
+        if step.ready_stage() != task.stage {
+            let (won, all) = (step.maps.won_count(), step.maps.count);
+            lines.push(format!("it waits for the maps of its step: {won} of {all} are won"));
+            return;
+        }
+        if let Some(until) = self.soft.delayed.get(&(id, task)) {
+            let ms = until.saturating_sub(self.now_ms());
+            lines.push(format!("it waits {ms} ms before it is tried again"));
+        }
+        if self.trouble((id, task)).worker_losses >= 2 {
+            lines.push("workers died under it: it waits for a worker that runs nothing else".to_owned());
+        }
+        self.explain_queue(id, job, index, step, lines);
+    }
+}
+
+fn explain_state(job: &Job) -> Option<String> {
+    match job.state() {
+        JobState::Planning => Some("its inputs are being listed and split".to_owned()),
+        JobState::Running => None,
+        JobState::Committing => Some("all tasks are won; its output is being made visible".to_owned()),
+        JobState::Succeeded => Some("it succeeded".to_owned()),
+        JobState::Failed => {
+            Some(format!("it failed: {}", job.failure().map_or("", |failure| failure.message.as_str())))
+        }
+        JobState::Cancelled => Some("it was cancelled".to_owned()),
+    }
+}
+
+/// Workers without the program, with another executable, without a root.
+type Unable<'a> = (&'a [&'a Worker], &'a [&'a Worker], &'a [(&'a Worker, String)]);
+
+fn explain_obstacles(program: &str, job: &Job, index: u16, step: &Step, unable: Unable<'_>, lines: &mut Vec<String>) {
+    let (no_program, other_executable, no_root) = unable;
+    if !no_program.is_empty() {
+        let theirs = listed(no_program.iter().flat_map(|worker| worker.about.programs.iter().cloned()));
+        let names = listed(no_program.iter().map(|worker| worker.about.name.clone()));
+        lines.push(format!("no program `{program}` on worker {names}: there is {theirs}"));
+    }
+    if !other_executable.is_empty() {
+        let by_spec =
+            job.spec.steps.get(usize::from(index)).is_some_and(|s| matches!(s.executable, Some(Executable::Pinned(_))));
+        let by = if by_spec { "the job's spec" } else { "its first grant" };
+        let pinned = step.executable.map_or_else(String::new, |digest| format!(" ({:.12})", digest.to_string()));
+        let names = listed(other_executable.iter().map(|worker| worker.about.name.clone()));
+        lines.push(format!(
+            "another build of `{program}` on worker {names}: {by} pinned one executable{pinned}; start that build, or submit with `\"executable\": \"any\"`"
+        ));
+    }
+    if !no_root.is_empty() {
+        let roots = listed(no_root.iter().map(|(_, root)| root.clone()));
+        let names = listed(no_root.iter().map(|(worker, _)| worker.about.name.clone()));
+        lines.push(format!("worker {names} may not read {roots}: start it with `--allow-path`"));
+    }
+}

@@ -1,0 +1,277 @@
+//! Which tasks a poll gets: jobs by priority and then first come, the current step's ready stage, lowest tasks first.
+//!
+//! Tasks without a history go out as whole ranges. One with a history is granted by itself, so that it can wait after a
+//! failure, avoid the worker that failed it, and run alone once two workers died under it. Nothing here is O(tasks).
+
+use gristmill_common::wire::WorkerAbout;
+use gristmill_common::{Fence, GrantName, JobId, Stage, TaskName, TaskRange, WorkerId, limits, spec::Executable};
+
+use super::Scheduler;
+use super::durable::{Job, Rank, Step};
+use super::entry::Entry;
+use super::range_set::task_range;
+use super::soft::TaskKey;
+use super::tasks::Trouble;
+
+/// From this many lost workers on a task runs alone.
+const ALONE_FROM_LOSSES: u32 = 2;
+/// Tasks with a history that one poll looks at per stage; the others get their turn when these are gone.
+const TROUBLED_PER_POLL: usize = 1_000;
+
+/// Why a worker cannot run tasks of a stage, whatever its load.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Obstacle {
+    NoProgram,
+    OtherExecutable,
+    /// It may not read under this directory.
+    NoRoot(String),
+}
+
+/// What to do with a task that has a history.
+enum Turn {
+    Now,
+    Alone,
+    Later,
+    /// The worker is to be emptied for it.
+    Reserve,
+}
+
+impl Scheduler {
+    /// Grants the worker what it has room for.
+    pub(super) fn grant(&mut self, id: WorkerId) -> Vec<GrantName> {
+        let mut grants = Vec::new();
+        if !self.may_get_work(id) {
+            return grants;
+        }
+        let mut next = self.durable.queue.first().copied();
+        while let Some(rank) = next {
+            if self.room(id) == 0 || grants.len() >= limits::GRANTS_PER_ANSWER {
+                break;
+            }
+            if self.grant_of_job(id, rank, &mut grants) {
+                break;
+            }
+            next =
+                self.durable.queue.range((std::ops::Bound::Excluded(rank), std::ops::Bound::Unbounded)).next().copied();
+        }
+        grants
+    }
+
+    fn may_get_work(&mut self, id: WorkerId) -> bool {
+        let Some(worker) = self.soft.workers.get(&id) else { return false };
+        if !worker.takes_work() || worker.free == 0 {
+            return false;
+        }
+        let held = self.durable.held.get(&id);
+        let single = held.filter(|held| held.len() == 1).and_then(|held| held.values().next());
+        if single.is_some_and(|held| held.tasks.count == 1 && self.is_alone((held.job, held.name(held.tasks.first)))) {
+            return false;
+        }
+        if let Some(&key) = self.soft.reserved.get(&id) {
+            if held.is_some() && self.is_open(key) {
+                return false;
+            }
+            self.soft.reserved.remove(&id);
+        }
+        true
+    }
+
+    fn room(&self, id: WorkerId) -> u32 {
+        self.soft.workers.get(&id).map_or(0, |worker| worker.free)
+    }
+
+    /// Grants tasks of one job; true when the worker gets nothing more in this poll.
+    fn grant_of_job(&mut self, id: WorkerId, rank: Rank, grants: &mut Vec<GrantName>) -> bool {
+        let job = rank.job;
+        let Some((step, stage, open)) = self.ready(job).filter(|(_, _, open)| *open > 0) else { return false };
+        if self.obstacle(id, job).is_some() {
+            return false;
+        }
+        if stage == Stage::Reduce && !self.clear_the_way(id, job, step) {
+            return false;
+        }
+        let mut share = self.share(id, open);
+        let mut from = 0;
+        while share > 0 && grants.len() < limits::GRANTS_PER_ANSWER {
+            let Some((tasks, turn)) = self.pick(id, (job, step, stage), from, share.min(limits::TASKS_PER_GRANT))
+            else {
+                return false;
+            };
+            match turn {
+                Turn::Later => return false,
+                Turn::Reserve => {
+                    self.soft.reserved.insert(id, (job, TaskName { step, stage, index: tasks.first }));
+                    return true;
+                }
+                Turn::Now | Turn::Alone => {}
+            }
+            from = tasks.end();
+            share = share.saturating_sub(tasks.count);
+            let Some(granted) = self.record_grant(id, job, step, stage, tasks) else { return true };
+            grants.push(granted);
+            if matches!(turn, Turn::Alone) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The worker's fair share of open tasks: when there are fewer than the fleet would take, its part of the fleet's room.
+    fn share(&self, id: WorkerId, open: u64) -> u32 {
+        let (mine, all) = (u64::from(self.room(id)), self.soft.offers.max(1));
+        if open >= all {
+            return self.room(id);
+        }
+        let share = open.saturating_mul(mine).div_ceil(all).max(1);
+        u32::try_from(share.min(mine)).unwrap_or(u32::MAX)
+    }
+
+    /// The next tasks for the worker from index `from` on, at most `most`.
+    fn pick(&self, id: WorkerId, at: (JobId, u16, Stage), from: u32, most: u32) -> Option<(TaskRange, Turn)> {
+        let (job, index, stage) = at;
+        let tasks = self.durable.jobs.get(&job)?.step(index)?.tasks(stage);
+        let mut looked = 0;
+        for (start, end) in tasks.open.iter_from(u64::from(from)) {
+            let open = task_range(start, end);
+            let mut next = open.first;
+            for (&task, trouble) in tasks.trouble.range(open.first..open.end()) {
+                if task > next {
+                    break;
+                }
+                match self.turn(id, (job, TaskName { step: index, stage, index: task }), trouble) {
+                    Turn::Later => {}
+                    turn => return Some((TaskRange::one(task), turn)),
+                }
+                next = task + 1;
+                looked += 1;
+                if looked >= TROUBLED_PER_POLL {
+                    return None;
+                }
+            }
+            if next < open.end() {
+                let until = tasks.trouble.range(next..open.end()).next().map_or(open.end(), |(&task, _)| task);
+                return Some((TaskRange { first: next, count: (until - next).min(most) }, Turn::Now));
+            }
+        }
+        None
+    }
+
+    fn turn(&self, id: WorkerId, key: TaskKey, trouble: &Trouble) -> Turn {
+        if self.soft.delayed.contains_key(&key) {
+            return Turn::Later;
+        }
+        if trouble.failed_on == Some(id) && self.others_may_run(id, key.0) {
+            return Turn::Later;
+        }
+        if trouble.worker_losses < ALONE_FROM_LOSSES {
+            return Turn::Now;
+        }
+        if !self.durable.held.contains_key(&id) {
+            return Turn::Alone;
+        }
+        if self.soft.reserved.values().any(|reserved| *reserved == key) { Turn::Later } else { Turn::Reserve }
+    }
+
+    /// Whether another live worker may run the job's ready stage.
+    fn others_may_run(&self, id: WorkerId, job: JobId) -> bool {
+        let others = self.soft.hosts.values().flatten().filter(|other| **other != id);
+        others.take(OTHERS_LOOKED_AT).any(|other| {
+            self.soft.workers.get(other).is_some_and(super::soft::Worker::takes_work)
+                && self.obstacle(*other, job).is_none()
+        })
+    }
+
+    fn record_grant(
+        &mut self,
+        id: WorkerId,
+        job: JobId,
+        step: u16,
+        stage: Stage,
+        tasks: TaskRange,
+    ) -> Option<GrantName> {
+        let first_fence = Fence(self.soft.next_fence);
+        let counter = self.durable.epoch?.counter;
+        // A coordinator that used up its epoch's fences has to be restarted: 2^36 of them are years of grants.
+        let end = first_fence.plus(u64::from(tasks.count));
+        #[cfg(test)]
+        let counter = if self.bug == Some(super::Bug::FenceReuse) { 1 } else { counter };
+        if end > Fence::first_of(counter.saturating_add(1)) {
+            return None;
+        }
+        self.soft.next_fence = end.0;
+        let at = self.durable.jobs.get(&job)?.step(step)?;
+        let generation = if stage == Stage::Reduce { at.generation } else { gristmill_common::Generation(0) };
+        let spec = self.durable.jobs.get(&job)?.spec.steps.get(usize::from(step))?;
+        if spec.executable.is_none() && at.executable.is_none() {
+            let executable = self.soft.workers.get(&id)?.about.executable;
+            self.record(Entry::ProgramPinned { job, step, executable });
+        }
+        self.record(Entry::Granted { job, worker: id, step, stage, tasks, first_fence, generation });
+        self.soft.change(id, |worker| worker.free = worker.free.saturating_sub(tasks.count));
+        Some(GrantName { job, step, stage, tasks, first_fence, generation })
+    }
+
+    /// The job's current step and stage, and how many of its tasks are open.
+    pub(super) fn ready(&self, job: JobId) -> Option<(u16, Stage, u64)> {
+        let (index, step) = self.durable.jobs.get(&job)?.current_step()?;
+        let stage = step.ready_stage();
+        Some((index, stage, step.tasks(stage).open.len()))
+    }
+
+    /// What keeps the worker from the job's ready stage, its load and the place of map outputs aside.
+    pub(super) fn obstacle(&self, id: WorkerId, job: JobId) -> Option<Obstacle> {
+        let job = self.durable.jobs.get(&job)?;
+        let (index, step) = job.current_step()?;
+        obstacle(&self.soft.workers.get(&id)?.about, job, index, step)
+    }
+
+    fn is_alone(&self, key: TaskKey) -> bool {
+        self.trouble(key).worker_losses >= ALONE_FROM_LOSSES
+    }
+
+    fn is_open(&self, (job, task): TaskKey) -> bool {
+        let step = self.durable.jobs.get(&job).and_then(|job| job.step(task.step));
+        step.is_some_and(|step| step.tasks(task.stage).open.contains(u64::from(task.index)))
+    }
+
+    pub(super) fn trouble(&self, (job, task): TaskKey) -> Trouble {
+        let step = self.durable.jobs.get(&job).and_then(|job| job.step(task.step));
+        step.map(|step| step.tasks(task.stage).trouble(task.index)).unwrap_or_default()
+    }
+}
+
+/// Other workers looked at before a task is given again to the one that failed it.
+const OTHERS_LOOKED_AT: usize = 1_000;
+
+impl super::durable::Held {
+    pub(super) fn name(&self, index: u32) -> TaskName {
+        TaskName { step: self.step, stage: self.stage, index }
+    }
+}
+
+/// Says what keeps a worker from a step's ready stage.
+pub(super) fn obstacle(about: &WorkerAbout, job: &Job, index: u16, step: &Step) -> Option<Obstacle> {
+    let spec = job.spec.steps.get(usize::from(index))?;
+    if !about.programs.contains(&spec.native) {
+        return Some(Obstacle::NoProgram);
+    }
+    let pinned = match spec.executable {
+        Some(Executable::Any) => None,
+        Some(Executable::Pinned(digest)) => Some(digest),
+        None => step.executable,
+    };
+    if pinned.is_some_and(|pinned| pinned != about.executable) {
+        return Some(Obstacle::OtherExecutable);
+    }
+    // Only the first step's maps read the input: everything later comes from workers and the store.
+    if index > 0 || step.ready_stage() != Stage::Map || step.maps.is_won() {
+        return None;
+    }
+    let roots = job.plan.as_ref().map(|plan| plan.roots.as_slice()).unwrap_or_default();
+    roots.iter().find(|needed| !about.roots.iter().any(|root| covers(root, needed))).cloned().map(Obstacle::NoRoot)
+}
+
+fn covers(root: &str, needed: &str) -> bool {
+    let root = root.trim_end_matches('/');
+    needed.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

@@ -1,0 +1,146 @@
+//! What must hold after every step: each index agrees with what it is an index of. Walks everything; for tests and simulation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gristmill_common::{Fence, Stage, WorkerId};
+
+use super::Scheduler;
+use super::durable::{Holder, Job, Life, Step, reservation};
+use super::range_set::RangeSet;
+use super::tasks::Tasks;
+
+impl Scheduler {
+    /// Checks every cross-reference.
+    ///
+    /// # Errors
+    /// The first one that is broken, in words.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let mut running = BTreeMap::<(WorkerId, Fence), (gristmill_common::JobId, u16, Stage, u32, u32)>::new();
+        for (id, job) in &self.durable.jobs {
+            for (index, step) in (0_u16..).zip(job.steps()) {
+                for stage in [Stage::Map, Stage::Reduce] {
+                    let tasks = step.tasks(stage);
+                    check_tasks(tasks).map_err(|broken| format!("{id} step {index} {stage}: {broken}"))?;
+                    for a in tasks.attempts() {
+                        running.insert((a.worker, a.first_fence), (*id, index, stage, a.tasks.first, a.tasks.count));
+                    }
+                }
+                check_holders(step).map_err(|broken| format!("{id} step {index}: {broken}"))?;
+            }
+            self.check_job(*id, job)?;
+        }
+        let held: BTreeMap<_, _> = (self.durable.held.iter())
+            .flat_map(|(worker, held)| held.iter().map(move |(fence, h)| ((*worker, *fence), h)))
+            .map(|(key, h)| (key, (h.job, h.step, h.stage, h.tasks.first, h.tasks.count)))
+            .collect();
+        if held != running {
+            return Err(format!("workers hold {held:?}, jobs run {running:?}"));
+        }
+        if self.durable.held.values().any(BTreeMap::is_empty) {
+            return Err("a worker that holds nothing is listed".to_owned());
+        }
+        self.check_soft()
+    }
+
+    fn check_job(&self, id: gristmill_common::JobId, job: &Job) -> Result<(), String> {
+        let is_running = matches!(job.life, Life::Running(_));
+        let is_queued = self.durable.queue.iter().any(|rank| rank.job == id);
+        if is_running != is_queued {
+            return Err(format!("{id} is {:?} and its place in the queue is {is_queued}", job.state()));
+        }
+        if is_running && self.entries.is_empty() && job.current_step().is_none() {
+            return Err(format!("{id} has no step left and does not commit"));
+        }
+        let reserved =
+            job.spec.output.url.as_ref().is_some_and(|url| self.durable.outputs.get(&reservation(url)) == Some(&id));
+        if job.spec.output.url.is_some() && reserved == job.state().is_over() {
+            return Err(format!("{id} is {:?} and its output's reservation is {reserved}", job.state()));
+        }
+        Ok(())
+    }
+
+    fn check_soft(&self) -> Result<(), String> {
+        let soft = &self.soft;
+        let offers: u64 = soft.workers.values().map(super::soft::Worker::offer).sum();
+        if offers != soft.offers {
+            return Err(format!("workers offer {offers}, the sum says {}", soft.offers));
+        }
+        let live = soft.workers.iter().filter(|(_, worker)| worker.is_live());
+        let leases: BTreeSet<_> = live.clone().map(|(id, worker)| (worker.lease_until_ms, *id)).collect();
+        if leases != soft.leases {
+            return Err(format!("leases {:?} are not those of the live workers {leases:?}", soft.leases));
+        }
+        let mut hosts = BTreeMap::<String, BTreeSet<WorkerId>>::new();
+        live.for_each(|(id, worker)| {
+            hosts.entry(worker.about.host.clone()).or_default().insert(*id);
+        });
+        if hosts != soft.hosts {
+            return Err(format!("hosts {:?} are not those of the live workers {hosts:?}", soft.hosts));
+        }
+        let parked: BTreeMap<_, _> =
+            soft.workers.iter().filter_map(|(id, worker)| Some((worker.parked?.ticket, *id))).collect();
+        if parked != soft.parked {
+            return Err(format!("parked {:?} are not those of the workers {parked:?}", soft.parked));
+        }
+        let sessions: BTreeMap<_, _> = soft.workers.iter().map(|(id, worker)| (worker.session, *id)).collect();
+        if sessions != soft.sessions {
+            return Err("sessions are not those of the workers".to_owned());
+        }
+        let delays: BTreeSet<_> = soft.delayed.iter().map(|(task, until)| (*until, *task)).collect();
+        if delays != soft.delays {
+            return Err("waiting tasks and their deadlines differ".to_owned());
+        }
+        // Nobody holds attempts for ever: every holder has a lease or the grace of a start.
+        let unwatched = |id: &&WorkerId| {
+            !soft.presumed.contains(*id) && !soft.workers.get(*id).is_some_and(super::soft::Worker::is_live)
+        };
+        if soft.now.mono_ms > 0
+            && let Some(id) = self.durable.held.keys().find(unwatched)
+        {
+            return Err(format!("worker {id} holds attempts and nothing ends its lease"));
+        }
+        Ok(())
+    }
+}
+
+fn check_tasks(tasks: &Tasks) -> Result<(), String> {
+    let mut covered = tasks.open.clone();
+    let mut count = covered.len();
+    for range in tasks.attempts().map(|attempts| attempts.tasks).chain(tasks.wins().map(|win| win.tasks)) {
+        if range.count == 0 {
+            return Err(format!("an empty range at {}", range.first));
+        }
+        covered.insert_tasks(range);
+        count += u64::from(range.count);
+    }
+    let mut all = RangeSet::default();
+    all.insert(0, u64::from(tasks.count));
+    if covered != all || count != u64::from(tasks.count) {
+        return Err(format!("tasks are not covered once: {count} of {}, {covered:?}", tasks.count));
+    }
+    let running: u32 = tasks.attempts().map(|attempts| attempts.tasks.count).sum();
+    let won: u32 = tasks.wins().map(|win| win.tasks.count).sum();
+    if (running, won) != (tasks.running_count(), tasks.won_count()) {
+        return Err(format!("{running} run and {won} are won, the sums differ"));
+    }
+    Ok(())
+}
+
+fn check_holders(step: &Step) -> Result<(), String> {
+    let mut holders = BTreeMap::<WorkerId, Holder>::new();
+    for win in step.maps.wins().filter(|_| step.reduces.count > 0) {
+        if let Some(worker) = win.sole_holder() {
+            holders.entry(worker).or_default().maps.insert_tasks(win.tasks);
+        }
+    }
+    let counted: BTreeMap<_, _> = step.holders.iter().map(|(worker, holder)| (*worker, &holder.maps)).collect();
+    let recounted: BTreeMap<_, _> = holders.iter().map(|(worker, holder)| (*worker, &holder.maps)).collect();
+    if counted != recounted {
+        return Err(format!("holders are {counted:?}, map outputs say {recounted:?}"));
+    }
+    let stray = |holder: &Holder| holder.unshared.iter().any(|(s, e)| !holder.maps.gaps(s, e).is_empty());
+    if step.holders.values().any(stray) {
+        return Err("an unshared output that its holder does not have".to_owned());
+    }
+    Ok(())
+}

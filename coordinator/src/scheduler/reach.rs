@@ -1,0 +1,158 @@
+//! Where map outputs are and who can reach them: reduces are granted only where every input can be read.
+//!
+//! An output is inside its report, in the store, or in one worker's directory. The last kind is counted by holder, and a
+//! worker reaches it if it is the holder or shares its host (and nobody has shown otherwise). When somebody with room
+//! cannot reach everything, live holders are asked to relay; what is left by holders that are gone runs again.
+
+use gristmill_common::{Fence, Generation, GrantName, JobId, Stage, TaskRange, WorkerId, limits};
+
+use super::Scheduler;
+use super::command::Reply;
+use super::durable::Step;
+use super::entry::Entry;
+use super::range_set::task_range;
+use super::soft::Worker;
+
+impl Scheduler {
+    /// A holder whose outputs the worker cannot reach.
+    pub(super) fn unreachable_holder(&self, id: WorkerId, step: &Step) -> Option<WorkerId> {
+        let host = self.host(id);
+        let can_reach = |holder: &WorkerId, unshared: bool| {
+            *holder == id || (!unshared && host.is_some() && self.host(*holder) == host)
+        };
+        step.holders
+            .iter()
+            .find(|(holder, held)| !can_reach(holder, !held.unshared.is_empty()))
+            .map(|(holder, _)| *holder)
+    }
+
+    fn host(&self, id: WorkerId) -> Option<&str> {
+        self.soft.workers.get(&id).map(|worker| worker.about.host.as_str()).filter(|host| !host.is_empty())
+    }
+
+    /// Whether the worker reaches all map outputs of the step; if not, has done what makes them reachable.
+    pub(super) fn clear_the_way(&mut self, id: WorkerId, job: JobId, step: u16) -> bool {
+        let Some(at) = self.durable.jobs.get(&job).and_then(|job| job.step(step)) else { return false };
+        if self.unreachable_holder(id, at).is_none() {
+            return true;
+        }
+        #[cfg(test)]
+        if self.bug == Some(super::Bug::UnreachableGrant) {
+            return true;
+        }
+        let host = self.host(id);
+        let (mut alive, mut gone) = (Vec::new(), Vec::new());
+        for (holder, held) in &at.holders {
+            let shares = held.unshared.is_empty() && host.is_some() && self.host(*holder) == host;
+            if *holder == id || shares {
+                continue;
+            }
+            if self.soft.workers.get(holder).is_some_and(Worker::is_live) {
+                alive.push(*holder);
+            } else if self.is_gone(*holder) && !self.is_readable(*holder, job, at) {
+                gone.push(*holder);
+            }
+        }
+        if !alive.is_empty() {
+            self.soft.relaying.insert((job, step));
+            let holders = alive.iter().filter_map(|holder| self.soft.workers.get(holder));
+            let untold = holders.filter(|holder| holder.parked.is_some() && holder.told.relay.is_empty());
+            self.soft.wake.extend(untold.map(|holder| holder.session));
+        }
+        for holder in gone {
+            self.lose_outputs(job, step, holder, "its holder is gone");
+        }
+        false
+    }
+
+    /// Whether nothing was heard of the worker for so long that nothing is expected.
+    fn is_gone(&self, id: WorkerId) -> bool {
+        self.soft.workers.get(&id).map_or(self.soft.grace_until_ms == 0, |worker| worker.is_silent)
+    }
+
+    /// Whether a live worker that may run the step shares the holder's host.
+    fn is_readable(&self, holder: WorkerId, job: JobId, step: &Step) -> bool {
+        if step.holders.get(&holder).is_some_and(|held| !held.unshared.is_empty()) {
+            return false;
+        }
+        let there = self.host(holder).and_then(|host| self.soft.hosts.get(host));
+        there.into_iter().flatten().any(|other| {
+            let takes_work = self.soft.workers.get(other).is_some_and(Worker::takes_work);
+            *other != holder && takes_work && self.obstacle(*other, job).is_none()
+        })
+    }
+
+    /// Opens the maps again whose outputs only this worker had.
+    fn lose_outputs(&mut self, job: JobId, step: u16, holder: WorkerId, why: &str) {
+        let at = self.durable.jobs.get(&job).and_then(|job| job.step(step));
+        let Some(lost) = at.and_then(|step| step.holders.get(&holder)).map(|held| held.maps.clone()) else { return };
+        let name =
+            self.soft.workers.get(&holder).map_or_else(|| holder.to_string(), |worker| worker.about.name.clone());
+        for (start, end) in lost.iter() {
+            self.reopen(job, step, task_range(start, end), format!("output on worker {name} lost: {why}"));
+        }
+    }
+
+    /// Notices outputs that the worker's directory no longer has.
+    pub(super) fn check_holds(&mut self, id: WorkerId) {
+        let Some(worker) = self.soft.workers.get(&id) else { return };
+        let lost = |job: JobId| {
+            let (index, step) = self.durable.jobs.get(&job)?.current_step()?;
+            (step.holders.contains_key(&id) && !worker.holds.contains(&job)).then_some((job, index))
+        };
+        let lost: Vec<(JobId, u16)> = self.durable.queue.iter().filter_map(|rank| lost(rank.job)).collect();
+        for (job, step) in lost {
+            self.lose_outputs(job, step, id, "its directory no longer has it");
+        }
+    }
+
+    /// The map outputs that the worker shall send to the store.
+    pub(super) fn relays(&self, id: WorkerId) -> Vec<GrantName> {
+        let Some(worker) = self.soft.workers.get(&id) else { return Vec::new() };
+        let is_leaving = worker.is_draining || worker.drain;
+        let mut relays = Vec::new();
+        for job in self.durable.queue.iter().map(|rank| rank.job) {
+            let Some((index, step)) = self.durable.jobs.get(&job).and_then(|job| job.current_step()) else { continue };
+            let Some(held) = step.holders.get(&id) else { continue };
+            let is_wanted =
+                self.soft.relaying.contains(&(job, index)) || (is_leaving && !self.is_readable(id, job, step));
+            if !is_wanted {
+                continue;
+            }
+            for map in held.maps.iter().flat_map(|(start, end)| task_range(start, end).iter()) {
+                if relays.len() >= limits::RELAYS_PER_ANSWER {
+                    return relays;
+                }
+                let fence = step.maps.win(map).map_or(Fence(0), |win| win.fence_of(map));
+                relays.push(output_grant(job, index, map, fence));
+            }
+        }
+        relays
+    }
+
+    pub(super) fn store_output(&mut self, job: JobId, step: u16, map: u32, fence: Fence) -> Reply {
+        let at = self.durable.jobs.get(&job).and_then(|job| job.step(step));
+        let win = at.and_then(|step| step.maps.win(map)).filter(|win| win.fence_of(map) == fence && !win.stored);
+        let Some(win) = win else { return Reply::Done };
+        let holder = win.sole_holder();
+        self.record(Entry::OutputStored { job, step, map, fence });
+        let step_now = self.durable.jobs.get(&job).and_then(|job| job.step(step));
+        if holder.is_some_and(|holder| step_now.is_some_and(|step| !step.holders.contains_key(&holder))) {
+            self.soft.fresh.insert(job);
+        }
+        let told = |worker: &mut Worker| {
+            worker.told.relay.retain(|relay| *relay != output_grant(job, step, map, fence));
+            (worker.told.relay.is_empty() && worker.parked.is_some()).then_some(worker.session)
+        };
+        if let Some(session) = holder.and_then(|holder| self.soft.change(holder, told)).flatten() {
+            self.soft.wake.insert(session);
+        }
+        Reply::Done
+    }
+}
+
+/// Names one map output, for the right to write it into the store.
+fn output_grant(job: JobId, step: u16, map: u32, fence: Fence) -> GrantName {
+    let tasks = TaskRange::one(map);
+    GrantName { job, step, stage: Stage::Map, tasks, first_fence: fence, generation: Generation(0) }
+}
