@@ -66,6 +66,14 @@ pub enum StorageError {
         /// Which limit was met.
         why: String,
     },
+    /// The sender of a body stopped.
+    #[error("`{what}` broke off: {why}")]
+    Broken {
+        /// What was being received.
+        what: String,
+        /// What the sender or the network said.
+        why: String,
+    },
     /// The operating system or the store refused.
     #[error("cannot {action} `{what}`: {source}")]
     Io {
@@ -116,7 +124,7 @@ impl StorageError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::BadUrl { .. } | Self::TooMany { .. } => Code::Invalid,
+            Self::BadUrl { .. } | Self::TooMany { .. } | Self::Broken { .. } => Code::Invalid,
             Self::Unsupported { .. } => Code::Unsupported,
             Self::NotFound { .. } => Code::NotFound,
             Self::Denied { .. } => Code::Forbidden,

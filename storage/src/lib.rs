@@ -14,6 +14,8 @@ mod range;
 mod roots;
 mod staged;
 mod store_path;
+#[cfg(test)]
+mod tests;
 mod url;
 mod walk;
 

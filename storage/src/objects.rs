@@ -3,12 +3,13 @@
 //! A file appears whole (temporary name, fsync, rename, fsync of the directory) and is never changed, only replaced, so
 //! its entity tag is its version. No path can leave the directory: see [`StorePath`].
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
-use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, WriteMultipart};
+use object_store::{GetOptions, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 
 use crate::error::StorageError;
 use crate::store_path::StorePath;
@@ -35,8 +36,8 @@ pub struct Objects {
     inner: Arc<dyn ObjectStore>,
 }
 
-/// Parts of one upload that are written at a time: bounds memory to this many times 5 MiB.
-const UPLOADS_AT_A_TIME: usize = 2;
+/// Bytes that are collected before they are written: buckets take no smaller parts.
+const PART_BYTES: usize = 5 << 20;
 
 impl Objects {
     /// Keeps files under a directory, which must exist.
@@ -45,7 +46,7 @@ impl Objects {
     /// If the directory cannot be used.
     pub fn local(directory: &Path) -> Result<Self, StorageError> {
         let local = LocalFileSystem::new_with_prefix(directory)
-            .map_err(|error| StorageError::io("open", directory, std::io::Error::other(error)))?
+            .map_err(|error| StorageError::io("open", directory, io::Error::other(error)))?
             .with_fsync(true)
             .with_automatic_cleanup(true);
         Ok(Self { inner: Arc::new(local) })
@@ -55,41 +56,21 @@ impl Objects {
     ///
     /// # Errors
     /// The stream's own error, or why it could not be written; nothing appears then.
-    pub async fn put<S, E>(&self, path: &StorePath, mut body: S, limit: u64) -> Result<u64, StorageError>
+    pub async fn put<S>(&self, path: &StorePath, mut body: S, limit: u64) -> Result<u64, StorageError>
     where
-        S: Stream<Item = Result<Bytes, E>> + Unpin,
-        E: std::error::Error + Send + Sync + 'static,
+        S: Stream<Item = Result<Bytes, StorageError>> + Unpin,
     {
         let failed = |error| convert(path, "write", error);
-        let upload = self.inner.put_multipart(&path.to_object()).await.map_err(failed)?;
-        let mut writer = WriteMultipart::new(upload);
-        let mut written = 0;
-        while let Some(chunk) = body.next().await {
-            let error = match chunk {
-                Ok(chunk) => {
-                    written += chunk.len() as u64;
-                    if written <= limit {
-                        if let Err(error) = writer.wait_for_capacity(UPLOADS_AT_A_TIME).await {
-                            let _ = writer.abort().await;
-                            return Err(failed(error));
-                        }
-                        writer.put(chunk);
-                        continue;
-                    }
-                    let why = format!("a file in the store has at most {limit} bytes");
-                    StorageError::Full { what: path.url(), why }
-                }
-                Err(error) => {
-                    let source = std::io::Error::other(error);
-                    StorageError::Io { action: "receive", what: path.url(), source }
-                }
-            };
+        let mut upload = self.inner.put_multipart(&path.to_object()).await.map_err(failed)?;
+        let result = match send(path, &mut body, limit, upload.as_mut()).await {
+            Ok(written) => upload.complete().await.map(|_| written).map_err(failed),
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
             // The first error is the one to tell; a leftover has a temporary name and is swept at the next start.
-            let _ = writer.abort().await;
-            return Err(error);
+            let _ = upload.abort().await;
         }
-        writer.finish().await.map_err(failed)?;
-        Ok(written)
+        result
     }
 
     /// Looks a file up.
@@ -135,11 +116,15 @@ impl Objects {
         let mut listing = self.inner.list(directory.as_ref());
         let mut found = Vec::new();
         while let Some(meta) = listing.next().await {
-            let meta = meta.map_err(|error| StorageError::Io {
-                action: "list",
-                what: format!("store://{prefix}"),
-                source: std::io::Error::other(error),
-            })?;
+            let meta = match meta {
+                Ok(meta) => meta,
+                // A name in the prefix is a file.
+                Err(error) if system_error(&error) == Some(ErrorKind::NotADirectory) => continue,
+                Err(error) => {
+                    let (what, source) = (format!("store://{prefix}"), io::Error::other(error));
+                    return Err(StorageError::Io { action: "list", what, source });
+                }
+            };
             let Some(path) = StorePath::from_object(&meta.location) else { continue };
             if path.as_str().starts_with(prefix) {
                 if found.len() == limit {
@@ -161,6 +146,37 @@ impl Objects {
     }
 }
 
+/// Hands a body to an upload, one part at a time.
+async fn send<S>(
+    path: &StorePath,
+    body: &mut S,
+    limit: u64,
+    upload: &mut dyn MultipartUpload,
+) -> Result<u64, StorageError>
+where
+    S: Stream<Item = Result<Bytes, StorageError>> + Unpin,
+{
+    let failed = |error| convert(path, "write", error);
+    let (mut part, mut part_bytes, mut written) = (Vec::new(), 0, 0);
+    while let Some(chunk) = body.try_next().await? {
+        written += chunk.len() as u64;
+        if written > limit {
+            let why = format!("a file in the store has at most {limit} bytes");
+            return Err(StorageError::Full { what: path.url(), why });
+        }
+        part_bytes += chunk.len();
+        part.push(chunk);
+        if part_bytes >= PART_BYTES {
+            upload.put_part(std::mem::take(&mut part).into_iter().collect()).await.map_err(failed)?;
+            part_bytes = 0;
+        }
+    }
+    if !part.is_empty() {
+        upload.put_part(part.into_iter().collect()).await.map_err(failed)?;
+    }
+    Ok(written)
+}
+
 fn facts(path: StorePath, meta: &ObjectMeta) -> ObjectFacts {
     ObjectFacts { path, bytes: meta.size, version: meta.e_tag.clone().unwrap_or_default() }
 }
@@ -172,25 +188,30 @@ fn convert(path: &StorePath, action: &'static str, error: object_store::Error) -
         object_store::Error::Precondition { .. } => {
             StorageError::InputChanged { url: what, change: "was replaced after the job was planned".to_owned() }
         }
-        error => {
-            let full = is_full(&error);
-            let source = std::io::Error::other(error);
-            if full {
-                return StorageError::Full { what, why: source.to_string() };
+        error => match system_error(&error) {
+            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                StorageError::Full { what, why: error.to_string() }
             }
-            StorageError::Io { action, what, source }
-        }
+            // The name is a directory, or a name above it is a file.
+            Some(ErrorKind::IsADirectory | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory)
+                if action == "write" =>
+            {
+                StorageError::Exists { what: format!("{what}, or a name above it, as something else:") }
+            }
+            Some(ErrorKind::NotADirectory | ErrorKind::IsADirectory) => StorageError::NotFound { what },
+            _ => StorageError::Io { action, what, source: io::Error::other(error) },
+        },
     }
 }
 
-/// `object_store` wraps the system's error several times over.
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+/// Finds the system's error, which `object_store` wraps several times over.
+fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            return matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
         }
         cause = error.source();
     }
-    false
+    None
 }

@@ -113,12 +113,15 @@ impl Roots {
         let real = self.resolve(path)?;
         let root = self.allowed.iter().find(|root| real.starts_with(&root.real)).ok_or_else(|| self.refusal(path))?;
         let relative = real.strip_prefix(&root.real).unwrap_or(&real);
-        // A root that is itself the file cannot be: roots are directories.
+        let refused =
+            |why: &str| Err(StorageError::Denied { path: path.display().to_string(), why: format!("{why}: no input") });
+        if relative.as_os_str().is_empty() {
+            return refused("is a directory");
+        }
         let file = beneath::open(&root.real, relative).map_err(|error| StorageError::io("open", path, error))?;
         let metadata = file.metadata().map_err(|error| StorageError::io("open", path, error))?;
         if !metadata.is_file() {
-            let why = if metadata.is_dir() { "is a directory" } else { "is not a regular file" };
-            return Err(StorageError::Denied { path: path.display().to_string(), why: format!("{why}: no input") });
+            return refused(if metadata.is_dir() { "is a directory" } else { "is not a regular file" });
         }
         Ok((file, metadata))
     }

@@ -161,6 +161,9 @@ fn glob_text(text: &str) -> Result<(String, Option<char>), String> {
     let mut rest = text;
     while let Some(at) = rest.find('%') {
         out.push_str(&rest[..at]);
+        if out.rfind('[') > out.rfind(']') {
+            return Err("inside [ ] characters stand for themselves: write them without percent-encoding".to_owned());
+        }
         // Neighbouring encoded bytes may be one character: they are decoded together.
         let mut end = at;
         while rest.as_bytes().get(end) == Some(&b'%') {
