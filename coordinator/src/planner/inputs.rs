@@ -25,7 +25,9 @@ pub(super) async fn pin_all(inputs: &[Input], store: &Store, roots: &Roots) -> R
         let left = limits::INPUT_FILES - files.len();
         let found = pin_input(url, left, store, roots).await.map_err(|error| problem(&error, pointer.clone()))?;
         if found.is_empty() {
-            return Err(Problem::at(pointer, format!("`{url}` names no file")));
+            let hint = "files whose names start with `_` or `.` are left out, and `*`, `?` and `[` are wildcards unless \
+                        they are percent-encoded";
+            return Err(Problem::at(pointer, format!("`{url}` names no file; {hint}")));
         }
         files.extend(found);
     }

@@ -45,7 +45,7 @@ fn open_all(store: &Store, parts: &[PartSource]) -> Result<Vec<Indexed>, RenderE
 fn merge(store: &Store, runs: &[Indexed]) -> Result<RunFile, RenderError> {
     let staged = store.stage().map_err(|error| match error {
         StoreError::Storage(error) => error,
-        error => StorageError::Full { what: "a merge".to_owned(), why: error.to_string() },
+        error => StorageError::io("merge in", "store/tmp".as_ref(), std::io::Error::other(error)),
     })?;
     let failed = |error: RunError| match error {
         RunError::Io(error) => StorageError::io("write", staged.path(), error),

@@ -27,23 +27,7 @@ pub enum StoreError {
         /// What does not fit.
         why: String,
     },
-    /// The job's share or the disk is used up.
-    #[error("no room for {what}: {why}")]
-    Full {
-        /// Which blob.
-        what: String,
-        /// Which limit was met, and the flag that raises it.
-        why: String,
-    },
-    /// The body broke off.
-    #[error("{what} broke off: {why}")]
-    Broken {
-        /// Which blob.
-        what: String,
-        /// What the sender or the network said.
-        why: String,
-    },
-    /// The disk or the system refused.
+    /// The body broke off, there is no room, or the disk or the system refused.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -62,9 +46,8 @@ impl StoreError {
     pub fn problem(&self) -> Problem {
         let code = match self {
             Self::NotFound { .. } => Code::NotFound,
-            Self::BadName { .. } | Self::Broken { .. } => Code::Invalid,
+            Self::BadName { .. } => Code::Invalid,
             Self::Damaged { .. } => Code::Internal,
-            Self::Full { .. } => Code::StorageFull,
             Self::Storage(error) => error.code(),
         };
         Problem::new(code, self.to_string())

@@ -102,22 +102,23 @@ impl Store {
     /// Writes a user's file; replaces one of the same path.
     ///
     /// # Errors
-    /// [`StoreError::Storage`] with `Full` past the limit of one file or the reserve, or the body's own error.
+    /// [`StorageError::Full`] past the limit of one file or the reserve, [`StorageError::Broken`] when the body fails;
+    /// nothing appears then.
     pub async fn put_file<S, E>(&self, path: &StorePath, body: S) -> Result<ObjectFacts, StoreError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
-        E: std::error::Error + Send + Sync + 'static,
+        E: std::fmt::Display + Send,
     {
         self.0.room.check(&path.url())?;
         let mut since_look = 0;
         let watched = body.map(|chunk| {
-            let chunk = chunk.map_err(io::Error::other)?;
+            let chunk = chunk.map_err(|error| StorageError::Broken { what: path.url(), why: error.to_string() })?;
             since_look += chunk.len() as u64;
             if since_look >= LOOK_EVERY_BYTES {
                 since_look = 0;
-                self.0.room.check(&path.url()).map_err(io::Error::other)?;
+                self.0.room.check(&path.url())?;
             }
-            Ok::<_, io::Error>(chunk)
+            Ok(chunk)
         });
         self.0.files.put(path, watched, limits::UPLOAD_BYTES).await?;
         Ok(self.0.files.head(path).await?)

@@ -48,7 +48,7 @@ impl Reservation<'_> {
     fn grow(&mut self, name: &str, bytes: u64) -> Result<(), StoreError> {
         let used = lock(&self.store.0.usage).add(self.job, bytes);
         self.bytes += bytes;
-        self.store.0.room.check_quota(name, used)
+        Ok(self.store.0.room.check_quota(name, used)?)
     }
 }
 
@@ -64,8 +64,8 @@ impl Store {
     /// Writing the same attempt's output again replaces it by an equal one.
     ///
     /// # Errors
-    /// [`StoreError::Full`] past the job's share or the reserve, [`StoreError::Damaged`] for bytes that are no run of
-    /// this attempt, [`StoreError::Broken`] when the body fails; nothing appears then.
+    /// [`StorageError::Full`] past the job's share or the reserve, [`StoreError::Damaged`] for bytes that are no run of
+    /// this attempt, [`StorageError::Broken`] when the body fails; nothing appears then.
     pub async fn put_output<S, E>(&self, name: &str, body: S) -> Result<RunSummary, StoreError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
@@ -100,7 +100,7 @@ impl Store {
         let mut file = tokio::fs::File::from_std(staged.try_clone().map_err(failed)?);
         let mut since_look = 0;
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|error| StoreError::Broken { what: name.to_owned(), why: error.to_string() })?;
+            let chunk = chunk.map_err(|error| StorageError::Broken { what: name.to_owned(), why: error.to_string() })?;
             reservation.grow(name, chunk.len() as u64)?;
             since_look += chunk.len() as u64;
             if since_look >= LOOK_EVERY_BYTES {

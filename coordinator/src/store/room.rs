@@ -9,8 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use gristmill_common::{JobId, limits};
+use gristmill_storage::StorageError;
 
-use super::StoreError;
 
 /// What the store may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,26 +40,26 @@ impl Room {
     }
 
     /// Refuses when the reserve is reached.
-    pub(super) fn check(&self, what: &str) -> Result<(), StoreError> {
+    pub(super) fn check(&self, what: &str) -> Result<(), StorageError> {
         let room = rustix::fs::statvfs(&self.directory)
-            .map_err(|error| gristmill_storage::StorageError::io("measure", &self.directory, error.into()))?;
+            .map_err(|error| StorageError::io("measure", &self.directory, error.into()))?;
         let free = room.f_bavail.saturating_mul(room.f_frsize);
         if free >= self.limits.reserve_bytes {
             return Ok(());
         }
         let (reserve, disk) = (self.limits.reserve_bytes, self.directory.display());
         let why = format!("{free} bytes are free at {disk} and {reserve} are kept for the journal; free some space");
-        Err(StoreError::Full { what: what.to_owned(), why })
+        Err(StorageError::Full { what: what.to_owned(), why })
     }
 
     /// Refuses when a job's share would be passed.
-    pub(super) fn check_quota(&self, what: &str, used: u64) -> Result<(), StoreError> {
+    pub(super) fn check_quota(&self, what: &str, used: u64) -> Result<(), StorageError> {
         let quota = self.limits.quota_bytes;
         if used <= quota {
             return Ok(());
         }
         let why = format!("one job may keep {quota} bytes of outputs in the store; `--relay-quota` raises it");
-        Err(StoreError::Full { what: what.to_owned(), why })
+        Err(StorageError::Full { what: what.to_owned(), why })
     }
 }
 
