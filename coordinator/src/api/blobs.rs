@@ -1,0 +1,169 @@
+//! The data half of what workers ask: inputs and outputs that lie with the coordinator. Opened by the token of a grant,
+//! and by it only for the job that it names.
+
+use std::io::Read as _;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+use gristmill_common::wire::{FetchRequest, output_name, output_name_in};
+use gristmill_common::{Code, Fence, GrantName, Problem, Stage, limits};
+use gristmill_runs::SectionBytes;
+use gristmill_storage::Location;
+
+use super::answer::{Answer, Refusal};
+use super::ask::{Asked, Nothing, Segment};
+use super::body::{JsonBody, Upload};
+use super::exchange::plan_of;
+use super::guard::Grant;
+use super::ranged::{self, Slice};
+use super::{App, output};
+use crate::render::{self, PartSource};
+use crate::scheduler::Command;
+use crate::store::Store;
+
+/// Bytes of one chunk of an answer; a reader holds two of them.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// One input file of the plan, if it lies in the store.
+pub(super) async fn input(
+    State(app): State<App>,
+    Grant(grant): Grant,
+    Segment(file): Segment,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let index: usize = file.parse().map_err(|_| no_such("input"))?;
+    let plan = plan_of(&app, &grant).await?;
+    let pinned = plan.head.files.get(index).ok_or_else(|| no_such("input"))?;
+    let path = Location::parse_store(&pinned.url)?;
+    let slice = Slice::of(&headers, pinned.bytes)?;
+    if slice.bytes.is_empty() {
+        return Ok(slice.answer("application/octet-stream", Body::empty()));
+    }
+    let opened = app.store.files().open(&path, Some(slice.bytes.clone()), Some(&pinned.version)).await;
+    let (_, stream) = opened.map_err(|error| changed(&error))?;
+    Ok(slice.answer("application/octet-stream", Body::from_stream(stream)))
+}
+
+/// A file that is gone or another one is no longer what was planned: that is the job's failure, not a missing route.
+fn changed(error: &gristmill_storage::StorageError) -> Problem {
+    use gristmill_storage::StorageError::{InputChanged, NotFound};
+    match error {
+        InputChanged { .. } | NotFound { .. } => Problem::new(Code::Stale, format!("the input changed: {error}")),
+        _ => error.problem(),
+    }
+}
+
+fn no_such(what: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("the job has no such {what}"))
+}
+
+/// The text of one part of the step before: what a map of a later step reads.
+pub(super) async fn part(
+    State(app): State<App>,
+    Grant(grant): Grant,
+    Segment(part): Segment,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let index: u32 = part.parse().map_err(|_| no_such("part"))?;
+    let step = grant.step.checked_sub(1).filter(|_| grant.stage == Stage::Map).ok_or_else(|| no_such("part"))?;
+    let job = grant.job;
+    let found = app.driver.query(move |scheduler, _| {
+        let stage =
+            if scheduler.spec(job)?.steps.get(usize::from(step))?.reduces() > 0 { Stage::Reduce } else { Stage::Map };
+        Some((stage, scheduler.part(job, step, index)?))
+    });
+    let (stage, (fence, output)) = found.await?.ok_or_else(|| no_such("part"))?;
+    let range = ranged::asked(&headers);
+    let source = PartSource::new(job, step, stage, index, fence, output);
+    Ok(output::text(render::part(&app.store, source, range).await?, range.is_some()))
+}
+
+/// One partition of several map outputs, in the framing that [`FetchRequest`] describes.
+pub(super) async fn fetch(
+    State(app): State<App>,
+    Grant(grant): Grant,
+    Asked(Nothing {}): Asked<Nothing>,
+    JsonBody(request): JsonBody<FetchRequest>,
+) -> Answer<Response> {
+    if grant.stage != Stage::Reduce {
+        return Err(Refusal::new(Code::Invalid, "only reduces fetch map outputs"));
+    }
+    if request.outputs.len() > limits::OUTPUTS_PER_FETCH {
+        let detail = format!("at most {} outputs may be named in one fetch", limits::OUTPUTS_PER_FETCH);
+        return Err(Refusal::new(Code::TooLarge, detail));
+    }
+    let FetchRequest { partition, outputs } = request;
+    let sections = Sections { store: app.store.clone(), grant, partition, outputs: outputs.into_iter(), current: None };
+    // One step of reading at a time, on a thread that may block: a slow reader holds no thread.
+    let stream = stream::try_unfold(sections, |sections| async move {
+        tokio::task::spawn_blocking(move || sections.next_chunk()).await.map_err(std::io::Error::other)?
+    });
+    let mut response = Body::from_stream(stream).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    Ok(response)
+}
+
+/// What of a fetch is not sent yet.
+struct Sections {
+    store: Store,
+    grant: GrantName,
+    partition: u32,
+    outputs: std::vec::IntoIter<(u32, Fence)>,
+    current: Option<SectionBytes>,
+}
+
+impl Sections {
+    /// Reads the next chunk: the rest of a large section, or many small ones.
+    fn next_chunk(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        while chunk.len() < CHUNK_BYTES {
+            if let Some(section) = &mut self.current {
+                let room = (CHUNK_BYTES - chunk.len()) as u64;
+                if section.by_ref().take(room).read_to_end(&mut chunk)? < usize::try_from(room).unwrap_or(usize::MAX) {
+                    self.current = None;
+                }
+                continue;
+            }
+            let Some((map, fence)) = self.outputs.next() else { break };
+            self.current = self.open(map, fence);
+            let length = self.current.as_ref().map_or(u64::MAX, SectionBytes::len);
+            chunk.extend_from_slice(&length.to_le_bytes());
+        }
+        Ok((!chunk.is_empty()).then(|| (Bytes::from(chunk), self)))
+    }
+
+    /// Opens a section; `None` for an output that is not there or not whole, which the reader then reports as lost.
+    fn open(&self, map: u32, fence: Fence) -> Option<SectionBytes> {
+        let name = output_name(self.grant.job, self.grant.step, Stage::Map, map, fence);
+        let run = self.store.open_output(&name).inspect_err(|error| tracing::warn!(%error, "asked for a map output"));
+        run.ok().filter(|run| self.partition < run.partitions()).map(|run| run.section_bytes(self.partition))
+    }
+}
+
+/// Takes the output of an attempt: a part, or a map output on its way to other hosts.
+pub(super) async fn store_output(
+    State(app): State<App>,
+    Grant(grant): Grant,
+    Segment(index): Segment,
+    Asked(Nothing {}): Asked<Nothing>,
+    upload: Upload,
+) -> Answer<StatusCode> {
+    let index: u32 = index.parse().map_err(|_| no_such("task"))?;
+    let (Some(name), Some(fence)) = (output_name_in(&grant, index), grant.fence_of(index)) else {
+        return Err(Refusal::new(Code::Forbidden, format!("task {index} is not in the grant of this token")));
+    };
+    let wanted = app.driver.query(move |scheduler, _| scheduler.is_granted(&grant, index)).await?;
+    if !wanted {
+        let detail = format!("the attempt {fence} at task {index} is over: drop its output");
+        return Err(Refusal::new(Code::Stale, detail));
+    }
+    app.store.put_output(&name, upload.body.into_data_stream()).await.map_err(|error| error.problem())?;
+    if grant.stage == Stage::Map {
+        let GrantName { job, step, .. } = grant;
+        app.driver.command(Command::StoreOutput { job, step, map: index, fence }).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}

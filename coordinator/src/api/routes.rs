@@ -1,0 +1,117 @@
+//! The one table of routes, each with the token that opens it and the size of body it takes.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodRouter, delete, get, post, put};
+use gristmill_common::limits;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::trace::TraceLayer;
+
+use super::{App, answer, blobs, exchange, files, guard, jobs, output, status};
+use crate::auth::Scope::{self, Attempt, Client, Public, Worker};
+
+/// Largest JSON body of a route, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct BodyLimit(pub(super) usize);
+
+impl Default for BodyLimit {
+    fn default() -> Self {
+        Self(0)
+    }
+}
+
+const NONE: BodyLimit = BodyLimit(0);
+const JSON: BodyLimit = BodyLimit(limits::BODY_BYTES);
+const SPEC: BodyLimit = BodyLimit(limits::SPEC_BYTES);
+const POLL: BodyLimit = BodyLimit(limits::POLL_BYTES);
+/// The body is a stream that its handler bounds.
+const STREAM: BodyLimit = BodyLimit(0);
+
+/// One route.
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) scope: Scope,
+    body: BodyLimit,
+    handler: MethodRouter<App>,
+}
+
+fn route(method: &'static str, path: &'static str, scope: Scope, body: BodyLimit, handler: MethodRouter<App>) -> Route {
+    Route { method, path, scope, body, handler }
+}
+
+/// All routes.
+#[rustfmt::skip]
+pub(super) fn table() -> Vec<Route> {
+    vec![
+        route("GET",    "/healthz",                    Public,  NONE,   get(status::healthz)),
+        route("GET",    "/readyz",                     Public,  NONE,   get(status::readyz)),
+
+        route("GET",    "/v1/about",                   Client,  NONE,   get(status::about)),
+        route("GET",    "/v1/workers",                 Client,  NONE,   get(status::workers)),
+        route("POST",   "/v1/workers/{id}/drain",      Client,  NONE,   post(status::drain)),
+
+        route("POST",   "/v1/jobs",                    Client,  SPEC,   post(jobs::submit)),
+        route("GET",    "/v1/jobs",                    Client,  NONE,   get(jobs::list)),
+        route("GET",    "/v1/jobs/{id}",               Client,  NONE,   get(jobs::show)),
+        route("DELETE", "/v1/jobs/{id}",               Client,  NONE,   delete(jobs::remove)),
+        route("POST",   "/v1/jobs/{id}/cancel",        Client,  NONE,   post(jobs::cancel)),
+        route("GET",    "/v1/jobs/{id}/tasks",         Client,  NONE,   get(jobs::tasks)),
+        route("GET",    "/v1/jobs/{id}/explain",       Client,  NONE,   get(jobs::explain)),
+        route("GET",    "/v1/jobs/{id}/events",        Client,  NONE,   get(jobs::events)),
+        route("GET",    "/v1/jobs/{id}/output",        Client,  NONE,   get(output::whole)),
+        route("GET",    "/v1/jobs/{id}/output/{part}", Client,  NONE,   get(output::part)),
+
+        route("GET",    "/v1/store",                   Client,  NONE,   get(files::list)),
+        route("PUT",    "/v1/store/{*path}",           Client,  STREAM, put(files::write)),
+        route("GET",    "/v1/store/{*path}",           Client,  NONE,   get(files::read)),
+        route("DELETE", "/v1/store/{*path}",           Client,  NONE,   delete(files::remove)),
+
+        route("POST",   "/v1/worker/poll",             Worker,  POLL,   post(exchange::poll)),
+
+        route("GET",    "/v1/worker/plan",             Attempt, NONE,   get(exchange::plan)),
+        route("GET",    "/v1/worker/splits",           Attempt, NONE,   get(exchange::splits)),
+        route("GET",    "/v1/worker/outputs",          Attempt, NONE,   get(exchange::outputs)),
+        route("GET",    "/v1/worker/input/{file}",     Attempt, NONE,   get(blobs::input)),
+        route("GET",    "/v1/worker/part/{n}",         Attempt, NONE,   get(blobs::part)),
+        route("POST",   "/v1/worker/fetch",            Attempt, JSON,   post(blobs::fetch)),
+        route("PUT",    "/v1/worker/output/{index}",   Attempt, STREAM, put(blobs::store_output)),
+    ]
+}
+
+/// Builds the router out of the table.
+pub fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for Route { path, scope, body, handler, .. } in table() {
+        let gate = middleware::from_fn_with_state((app.clone(), scope), guard::gate);
+        let limit = middleware::from_fn(move |request: Request, next: Next| limited(body, request, next));
+        router = router.route(path, handler.route_layer(limit).route_layer(gate));
+    }
+    router
+        .fallback(answer::no_such_route)
+        .method_not_allowed_fallback(answer::no_such_method)
+        // Bodies are bounded by the extractors here; axum's own default would cut uploads off.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(app.clone(), guard::address))
+        .layer(CatchPanicLayer::custom(answer::panicked))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .with_state(app)
+}
+
+/// Notes the limit of the route for the extractors of bodies.
+async fn limited(limit: BodyLimit, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(limit);
+    next.run(request).await
+}
+
+/// Names a request in the log. Never its headers: they carry tokens.
+fn span(request: &Request) -> tracing::Span {
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let id: String = id.chars().take(64).collect();
+    tracing::debug_span!("request", method = %request.method(), path = request.uri().path(), id)
+}

@@ -1,0 +1,200 @@
+//! What jobs cause outside of the scheduler: planning, committing, dropping blobs, deleting rows.
+//!
+//! All of it follows from durable entries and nothing else, and can be begun again: at the start of a coordinator the
+//! same effects are started for what the journal says is not done. A result comes back as a command.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill_common::api::{JobFailure, JobState};
+use gristmill_common::{JobId, JobSpec, limits};
+use gristmill_storage::Roots;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Message, PlanRefusals, Query};
+use crate::commit;
+use crate::journal::thread::Link;
+use crate::planner;
+use crate::scheduler::{Command, Entry, Reply, Scheduler};
+use crate::store::Store;
+
+/// What effects work on.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Plans, outputs, uploads.
+    pub store: Store,
+    /// Where files may be read and written.
+    pub roots: Arc<Roots>,
+}
+
+/// Starts effects; ends them all when stopped.
+pub(super) struct Effects {
+    surroundings: Surroundings,
+    // Weak, so that the driver ends when the last handle is gone.
+    inbox: mpsc::WeakUnboundedSender<Message>,
+    journal: Link,
+    refusals: PlanRefusals,
+    planners: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Effects {
+    pub(super) fn new(
+        surroundings: Surroundings,
+        inbox: mpsc::WeakUnboundedSender<Message>,
+        journal: Link,
+        refusals: PlanRefusals,
+    ) -> Self {
+        Self {
+            surroundings,
+            inbox,
+            journal,
+            refusals,
+            planners: Arc::new(Semaphore::new(limits::PLANNERS)),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Starts what a durable entry asks for.
+    pub(super) fn start(&self, entry: &Entry, scheduler: &Scheduler) {
+        match entry {
+            Entry::JobSubmitted { job, spec, .. } => self.plan(*job, spec),
+            Entry::CommitStarted { job } => self.commit(*job, scheduler),
+            Entry::JobSucceeded { job, .. } => self.sweep(vec![*job]),
+            Entry::JobFailed { job, .. } | Entry::JobCancelled { job, .. } => self.drop_blobs(*job),
+            Entry::JobRemoved { job } => self.forget(*job),
+            Entry::EpochStarted { .. }
+            | Entry::JobPlanned { .. }
+            | Entry::ProgramPinned { .. }
+            | Entry::Granted { .. }
+            | Entry::Won { .. }
+            | Entry::Failed { .. }
+            | Entry::Lost { .. }
+            | Entry::Adopted { .. }
+            | Entry::OutputStored { .. }
+            | Entry::OutputUnshared { .. }
+            | Entry::TaskReopened { .. } => {}
+        }
+    }
+
+    /// Ends what is running; the next start takes it up again.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+    }
+
+    /// Plans a job.
+    pub(super) fn plan(&self, job: JobId, spec: &JobSpec) {
+        let (spec, surroundings) = (spec.clone(), self.surroundings.clone());
+        let (inbox, refusals, planners) = (self.inbox.clone(), self.refusals.clone(), Arc::clone(&self.planners));
+        self.spawn(async move {
+            let Ok(_permit) = planners.acquire().await else { return };
+            let planned = planner::plan(job, &spec, &surroundings.store, &surroundings.roots).await;
+            let result = planned.map(|(_, summary)| summary).map_err(|problem| {
+                refusals.put(job, &problem);
+                let message = problem.to_string();
+                Box::new(JobFailure { task: None, reason: None, message })
+            });
+            send(&inbox, Command::FinishPlan { job, result }).await;
+            if ended(&inbox, job).await == Some(true) {
+                // It ended while it was planned, so the plan came after its blobs were dropped.
+                drop_blobs(&surroundings, job).await;
+            }
+        });
+    }
+
+    /// Makes a job's output visible, however often that has to be tried.
+    pub(super) fn commit(&self, job: JobId, scheduler: &Scheduler) {
+        let (Some(spec), Some(parts)) = (scheduler.spec(job), scheduler.parts(job)) else { return };
+        let (surroundings, inbox) = (self.surroundings.clone(), self.inbox.clone());
+        self.spawn(async move {
+            let mut wait_ms = limits::COMMIT_BACKOFF_MS;
+            let output = loop {
+                match commit::commit(job, &spec, parts.clone(), &surroundings.store, &surroundings.roots).await {
+                    Ok(output) => break output,
+                    Err(error) => {
+                        tracing::error!(%job, %error, wait_ms, "cannot commit; it is tried again until it works")
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                wait_ms = (wait_ms * 2).min(limits::RETRY_BACKOFF_MAX_MS);
+            };
+            send(&inbox, Command::FinishCommit { job, output }).await;
+        });
+    }
+
+    /// Deletes what results that are visible no longer need.
+    pub(super) fn sweep(&self, jobs: Vec<JobId>) {
+        let surroundings = self.surroundings.clone();
+        self.spawn(async move {
+            for job in jobs {
+                if let Err(error) = commit::sweep(job, &surroundings.store).await {
+                    tracing::warn!(%job, %error, "outputs that the result does not need stay until the next start");
+                }
+            }
+        });
+    }
+
+    /// Deletes blobs of jobs that the journal does not know.
+    pub(super) fn drop_unknown(&self, known: HashSet<JobId>) {
+        let surroundings = self.surroundings.clone();
+        self.spawn(async move {
+            if let Err(error) = surroundings.store.drop_unknown_jobs(move |job| known.contains(&job)).await {
+                tracing::warn!(%error, "blobs of unknown jobs stay until the next start");
+            }
+        });
+    }
+
+    /// Deletes the blobs of a job that ended without a result.
+    pub(super) fn drop_blobs(&self, job: JobId) {
+        let surroundings = self.surroundings.clone();
+        self.spawn(async move { drop_blobs(&surroundings, job).await });
+    }
+
+    /// Deletes all that is left of a removed job; its rows last, so that a crash in between begins again.
+    pub(super) fn forget(&self, job: JobId) {
+        let (surroundings, journal) = (self.surroundings.clone(), self.journal.clone());
+        self.spawn(async move {
+            drop_blobs(&surroundings, job).await;
+            journal.forget(job);
+        });
+    }
+
+    fn spawn(&self, effect: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = effect => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}
+
+async fn drop_blobs(surroundings: &Surroundings, job: JobId) {
+    if let Err(error) = surroundings.store.drop_job(job).await {
+        tracing::warn!(%job, %error, "blobs of a job that is over stay until the next start");
+    }
+}
+
+/// Says whether a job is over or gone.
+async fn ended(inbox: &mpsc::WeakUnboundedSender<Message>, job: JobId) -> Option<bool> {
+    let (reply, answer) = oneshot::channel();
+    let query: Query = Box::new(move |view| {
+        let over = view.ok().map(|(scheduler, _)| scheduler.state(job).is_none_or(JobState::is_over));
+        Box::new(move || drop(reply.send(over)))
+    });
+    inbox.upgrade()?.send(Message::Query { query, permit: None }).ok()?;
+    answer.await.ok()?
+}
+
+async fn send(inbox: &mpsc::WeakUnboundedSender<Message>, command: Command) -> Option<Reply> {
+    let (reply, answer) = oneshot::channel();
+    inbox.upgrade()?.send(Message::Command { command, reply, permit: None }).ok()?;
+    answer.await.ok()
+}

@@ -1,0 +1,154 @@
+//! From a journal to a running driver: fold the entries, begin an epoch, take up what was not done.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use gristmill_common::{Epoch, JobId, TokenSecret, limits};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use super::effects::{Effects, Surroundings};
+use super::owner::Owner;
+use super::{DriverError, Handle, Message, PlanRefusals};
+use crate::fresh::{self, Clock};
+use crate::journal::{Journal, JournalError, Record, Replay, thread};
+use crate::scheduler::{Entry, Scheduler, SchedulerConfig};
+
+/// A running driver.
+pub struct Driver {
+    /// The way to it.
+    pub handle: Handle,
+    /// The epoch that it began.
+    pub epoch: Epoch,
+    ended: JoinHandle<Result<(), DriverError>>,
+    journal: std::thread::JoinHandle<Result<(), JournalError>>,
+}
+
+impl Driver {
+    /// Waits until the driver ends by itself, which only a failure makes it do.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn failed(&mut self) -> DriverError {
+        match (&mut self.ended).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => DriverError::Panicked("the journal's thread"),
+            Err(_) => DriverError::Panicked("the driver"),
+        }
+    }
+
+    /// Ends the driver when all that it handled is durable.
+    ///
+    /// # Errors
+    /// Why that did not work.
+    pub async fn stop(self) -> Result<(), DriverError> {
+        let _ = self.handle.inbox.send(Message::Stop);
+        drop(self.handle);
+        self.ended.await.map_err(|_| DriverError::Panicked("the driver"))??;
+        let journal = tokio::task::spawn_blocking(move || self.journal.join()).await;
+        match journal {
+            Ok(Ok(ended)) => Ok(ended?),
+            _ => Err(DriverError::Panicked("the journal's thread")),
+        }
+    }
+}
+
+/// What the entries of a journal leave to be done, beside what the scheduler knows.
+#[derive(Default)]
+struct Leftovers {
+    counter: u64,
+    foreign: Option<uuid::Uuid>,
+    known: HashSet<JobId>,
+    succeeded: Vec<JobId>,
+    ended: Vec<JobId>,
+    removed: Vec<JobId>,
+}
+
+impl Leftovers {
+    fn note(&mut self, entry: &Entry, cluster: uuid::Uuid) {
+        match entry {
+            Entry::EpochStarted { epoch } => {
+                self.counter = self.counter.max(epoch.counter);
+                self.foreign = self.foreign.or((epoch.cluster != cluster).then_some(epoch.cluster));
+            }
+            Entry::JobSubmitted { job, .. } => drop(self.known.insert(*job)),
+            Entry::JobSucceeded { job, .. } => self.succeeded.push(*job),
+            Entry::JobFailed { job, .. } | Entry::JobCancelled { job, .. } => self.ended.push(*job),
+            Entry::JobRemoved { job } => self.removed.push(*job),
+            _ => {}
+        }
+    }
+}
+
+/// Starts a driver on a journal. Returns when the new epoch is durable.
+///
+/// # Errors
+/// When the journal cannot be read or written.
+pub async fn start(
+    journal: Box<dyn Journal>,
+    secret: TokenSecret,
+    config: SchedulerConfig,
+    surroundings: Surroundings,
+) -> Result<Driver, DriverError> {
+    let clock = Clock::start();
+    let recovered = tokio::task::spawn_blocking(move || recover(journal, secret, config, clock));
+    let (journal, scheduler, epoch, leftovers) =
+        recovered.await.map_err(|_| DriverError::Panicked("the recovery"))??;
+
+    let (progress_sender, progress) = mpsc::unbounded_channel();
+    let (link, thread) = thread::spawn(journal, progress_sender)?;
+    let (inbox_sender, inbox) = mpsc::unbounded_channel();
+    let refusals = PlanRefusals::default();
+    let effects = Effects::new(surroundings, inbox_sender.downgrade(), link.clone(), refusals.clone());
+    resume(&effects, &scheduler, leftovers);
+    let owner = Owner::new(scheduler, clock, link.clone(), inbox, progress, effects);
+    let handle =
+        Handle { inbox: inbox_sender, calls: Arc::new(Semaphore::new(limits::DRIVER_QUEUE)), journal: link, refusals };
+    Ok(Driver { handle, epoch, ended: tokio::spawn(owner.run()), journal: thread })
+}
+
+type Recovered = (Box<dyn Journal>, Scheduler, Epoch, Leftovers);
+
+fn recover(
+    mut journal: Box<dyn Journal>,
+    secret: TokenSecret,
+    config: SchedulerConfig,
+    clock: Clock,
+) -> Result<Recovered, DriverError> {
+    let cluster = journal.cluster();
+    let mut leftovers = Leftovers::default();
+    let mut replay = Replay::new(journal.as_mut());
+    let entries = replay.by_ref().inspect(|entry| leftovers.note(entry, cluster));
+    let mut scheduler = Scheduler::recover(entries, secret, config);
+    replay.finish()?;
+    if let Some(entry) = leftovers.foreign {
+        return Err(DriverError::ForeignEpoch { journal: cluster, entry });
+    }
+    let epoch = Epoch { cluster, counter: leftovers.counter + 1 };
+    let entries = scheduler.start(epoch, clock.now());
+    let wall_ms = fresh::wall_ms();
+    let records: Vec<_> = entries.into_iter().map(|entry| Record { wall_ms, entry }).collect();
+    journal.append(&records)?;
+    Ok((journal, scheduler, epoch, leftovers))
+}
+
+/// Starts the effects that the last coordinator did not see the end of.
+fn resume(effects: &Effects, scheduler: &Scheduler, leftovers: Leftovers) {
+    effects.drop_unknown(leftovers.known);
+    effects.sweep(leftovers.succeeded);
+    let removed: HashSet<JobId> = leftovers.removed.iter().copied().collect();
+    for job in &removed {
+        effects.forget(*job);
+    }
+    for job in leftovers.ended.iter().filter(|job| !removed.contains(job)) {
+        effects.drop_blobs(*job);
+    }
+    for job in scheduler.planning_jobs() {
+        if let Some(spec) = scheduler.spec(job) {
+            effects.plan(job, &spec);
+        }
+    }
+    for job in scheduler.committing_jobs() {
+        effects.commit(job, scheduler);
+    }
+}

@@ -1,0 +1,354 @@
+//! A whole coordinator: data directory, journal, driver and listener, started and stopped together.
+//!
+//! Beyond loopback it speaks TLS. Stopping is graceful: parked polls are answered, waits end, requests in flight get
+//! [`limits::DRAIN_DEADLINE_MS`], then what the driver handled is made durable. When the driver fails nothing is answered any
+//! more and the process is to end: the next start reads what is on disk.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use gristmill_client::Endpoint;
+use gristmill_client::endpoint_file::EndpointFile;
+use gristmill_common::{Digest, TokenSecret, limits};
+use gristmill_storage::{Roots, StorageError};
+use hyper_util::rt::TokioTimer;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{App, Hosts, Parts};
+use crate::auth::Keys;
+use crate::config::{ConfigError, CoordinatorConfig, JournalKind};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::driver::{self, Driver, DriverError, Surroundings};
+use crate::fresh;
+use crate::journal::memory::MemoryJournal;
+use crate::journal::sqlite::SqliteJournal;
+use crate::journal::{Journal, JournalError};
+use crate::scheduler::SchedulerConfig;
+use crate::store::{Store, StoreError};
+use crate::tls::{self, Tls, TlsError};
+
+/// Why a coordinator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The flags do not fit together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An allowed directory cannot be used.
+    #[error("--allow-path: {0}")]
+    Roots(#[from] StorageError),
+    /// There is no usable certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The driver cannot start.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {error}; give another --listen or --port")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// The operating system refused something.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Why a running coordinator ended by itself, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The driver failed; nothing was answered since.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The listener failed.
+    #[error("the listener failed: {0}")]
+    Listener(String),
+}
+
+/// A coordinator that runs in this process until it is stopped.
+pub struct Running {
+    /// The address that it listens on.
+    pub address: SocketAddr,
+    /// The URL under which this machine reaches it.
+    pub url: String,
+    /// Opens the routes of users.
+    pub client_token: String,
+    /// Opens the poll.
+    pub worker_token: String,
+    /// SHA-256 of its certificate, when it speaks TLS.
+    pub pin: Option<Digest>,
+    join_url: String,
+    join_pin: Option<Digest>,
+    endpoint_dir: Option<PathBuf>,
+    stop: CancellationToken,
+    listener: axum_server::Handle<SocketAddr>,
+    serving: JoinHandle<io::Result<()>>,
+    driver: Driver,
+    // Held for its lock, until all else has ended.
+    data: DataDir,
+}
+
+/// Starts a coordinator. Returns when it listens and its epoch is durable.
+///
+/// # Errors
+/// Why it does not start.
+pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
+    config.check()?;
+    tls::install_provider();
+    let opening = config.clone();
+    let opened = tokio::task::spawn_blocking(move || Opened::open(&opening)).await;
+    let opened = opened.map_err(|_| DriverError::Panicked("opening the data directory"))??;
+    let Opened { data, client_token, worker_token, grants, journal, store, roots, tls, listener, address } = opened;
+
+    let scheduler = SchedulerConfig { lease_ms: config.lease_ms, ..SchedulerConfig::default() };
+    let surroundings = Surroundings { store: store.clone(), roots: Arc::clone(&roots) };
+    let driver = driver::start(journal, grants.clone(), scheduler, surroundings).await?;
+    let stop = CancellationToken::new();
+    let (own_name, own_address) = tls::own_names();
+    let mut names: Vec<String> = config.public_host()?.into_iter().collect();
+    if address.ip().is_unspecified() {
+        names.push(own_name.clone());
+    }
+    let app = App::new(Parts {
+        driver: driver.handle.clone(),
+        store,
+        roots,
+        keys: Keys::new(&client_token, &worker_token, grants),
+        hosts: Hosts::new(address, names),
+        epoch: driver.epoch,
+        stop: stop.clone(),
+    });
+    let pin = tls.as_ref().map(|tls| tls.pin);
+    let handle = axum_server::Handle::new();
+    let serving = serve(listener, tls, app.router(), handle.clone())?;
+
+    let scheme = if pin.is_some() { "https" } else { "http" };
+    let outside = outside_host(address.ip(), own_address, own_name);
+    let running = Running {
+        address,
+        url: format!("{scheme}://{}", SocketAddr::new(inside_address(address.ip()), address.port())),
+        client_token,
+        worker_token,
+        pin,
+        join_url: config.public_url.unwrap_or_else(|| format!("{scheme}://{outside}:{}", address.port())),
+        // What is in front has a certificate of its own.
+        join_pin: pin.filter(|_| !config.tls_terminated_in_front),
+        endpoint_dir: config.endpoint_dir,
+        stop,
+        listener: handle,
+        serving,
+        driver,
+        data,
+    };
+    running.leave_endpoint();
+    Ok(running)
+}
+
+/// Runs a coordinator until the token is cancelled or it fails. `ready` is called once it listens.
+///
+/// # Errors
+/// Why it did not start, or why it ended by itself.
+pub async fn run(
+    config: CoordinatorConfig,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(&Running),
+) -> Result<(), RunError> {
+    let mut running = start(config).await?;
+    ready(&running);
+    tokio::select! {
+        () = shutdown.cancelled() => running.stop().await,
+        error = running.failed() => {
+            running.listener.shutdown();
+            Err(error)
+        }
+    }
+}
+
+impl Running {
+    /// Returns what another machine needs to join: `https://HOST:4750#<hash of the certificate>.<worker token>`.
+    #[must_use]
+    pub fn join_line(&self) -> String {
+        let pin = self.join_pin.map(|pin| pin.to_string()).unwrap_or_default();
+        format!("{}#{pin}.{}", self.join_url, self.worker_token)
+    }
+
+    /// Returns how a client of this machine talks to it.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        let endpoint = Endpoint::new(&self.url).ok()?;
+        Some(endpoint.with_token(Some(self.client_token.clone())).with_pin(self.pin))
+    }
+
+    /// Returns what a person who started it wants to know.
+    #[must_use]
+    pub fn greeting(&self) -> String {
+        let (url, data, join) = (&self.url, self.data.path().display(), self.join_line());
+        format!(
+            "listening on {url}, data in {data}\n\
+             workers join with:\n  gristmill worker --join '{join}'\n"
+        )
+    }
+
+    /// Waits until it ends by itself, which only a failure makes it do.
+    pub async fn failed(&mut self) -> RunError {
+        tokio::select! {
+            error = self.driver.failed() => error.into(),
+            ended = &mut self.serving => match ended {
+                Ok(Ok(())) => RunError::Listener("it ended".to_owned()),
+                Ok(Err(error)) => RunError::Listener(error.to_string()),
+                Err(error) => RunError::Listener(error.to_string()),
+            },
+        }
+    }
+
+    /// Stops it: answers what is held, lets requests in flight end, makes durable what was handled.
+    ///
+    /// # Errors
+    /// When the journal failed meanwhile.
+    pub async fn stop(self) -> Result<(), RunError> {
+        self.stop.cancel();
+        self.driver.handle.quiet();
+        self.listener.graceful_shutdown(Some(Duration::from_millis(limits::DRAIN_DEADLINE_MS)));
+        match self.serving.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the listener did not end well"),
+            Err(error) => tracing::warn!(%error, "the listener did not end well"),
+        }
+        self.driver.stop().await?;
+        if let Some(directory) = &self.endpoint_dir
+            && let Err(error) = EndpointFile::remove(directory, self.address.port(), std::process::id())
+        {
+            tracing::warn!(%error, "the endpoint file stays");
+        }
+        Ok(())
+    }
+
+    fn leave_endpoint(&self) {
+        let Some(directory) = &self.endpoint_dir else { return };
+        let (url, token) = (self.url.clone(), self.client_token.clone());
+        let file = EndpointFile { url, token, pin: self.pin, pid: std::process::id() };
+        if let Err(error) = file.write(directory, self.address.port()) {
+            let directory = directory.display();
+            tracing::warn!(%error, %directory, "the command line will not find this coordinator by itself: give it --url and a token");
+        }
+    }
+}
+
+/// What is opened before anything runs.
+struct Opened {
+    data: DataDir,
+    client_token: String,
+    worker_token: String,
+    grants: TokenSecret,
+    journal: Box<dyn Journal>,
+    store: Store,
+    roots: Arc<Roots>,
+    tls: Option<Tls>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Opened {
+    fn open(config: &CoordinatorConfig) -> Result<Self, StartError> {
+        let data = DataDir::open(&config.data_dir)?;
+        // The address first: whoever starts a second one by mistake learns it before anything is touched.
+        let failed = |error| StartError::Listen { address: config.listen, error };
+        let listener = TcpListener::bind(config.listen).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let journal: Box<dyn Journal> = match config.journal {
+            JournalKind::Sqlite => Box::new(SqliteJournal::open(data.path(), fresh::cluster())?),
+            JournalKind::Memory => Box::new(MemoryJournal::new(fresh::cluster())),
+        };
+        Ok(Self {
+            client_token: data.token("client")?,
+            worker_token: data.token("worker")?,
+            grants: data.grant_key()?,
+            journal,
+            store: Store::open_with(data.path(), config.store)?,
+            roots: Arc::new(Roots::new(&config.allow_paths, [data.path()])?),
+            tls: open_tls(config, &data, address)?,
+            listener,
+            address,
+            data,
+        })
+    }
+}
+
+fn open_tls(config: &CoordinatorConfig, data: &DataDir, address: SocketAddr) -> Result<Option<Tls>, TlsError> {
+    if let Some((certificate, key)) = &config.certificate {
+        return Tls::load(certificate, key).map(Some);
+    }
+    if !config.speaks_tls() {
+        return Ok(None);
+    }
+    let (name, own_address) = tls::own_names();
+    let mut names = vec![name, "localhost".to_owned(), address.ip().to_string()];
+    names.extend(own_address.map(|address| address.to_string()));
+    names.extend(config.public_host().ok().flatten());
+    Tls::self_signed(data.path(), names).map(Some)
+}
+
+/// Serves the router in a task of its own. HTTP/1.1 only: a stalled HTTP/2 connection would be reused for ever.
+fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    handle: axum_server::Handle<SocketAddr>,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    let head = Duration::from_millis(limits::HEADER_READ_MS);
+    let service = router.into_make_service();
+    let plain = axum_server::from_tcp(listener)?.http1_only().handle(handle);
+    Ok(match tls {
+        None => {
+            let mut server = plain.acceptor(NoDelayAcceptor::new()).http1_only();
+            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(head);
+            tokio::spawn(server.serve(service))
+        }
+        Some(tls) => {
+            let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(tls.config)).acceptor(NoDelayAcceptor::new());
+            let mut server = plain.acceptor(acceptor).http1_only();
+            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(head);
+            tokio::spawn(server.serve(service))
+        }
+    })
+}
+
+/// The address under which this machine reaches a listener.
+fn inside_address(bound: IpAddr) -> IpAddr {
+    match bound {
+        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    }
+}
+
+/// The host under which other machines most likely reach a listener, as URLs write it.
+fn outside_host(bound: IpAddr, own_address: Option<IpAddr>, own_name: String) -> String {
+    let address = if bound.is_unspecified() { own_address } else { Some(bound) };
+    match address {
+        Some(IpAddr::V6(address)) => format!("[{address}]"),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        None => own_name,
+    }
+}
