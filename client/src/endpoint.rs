@@ -81,6 +81,12 @@ impl Endpoint {
         Self { plain_allowed: true, ..self }
     }
 
+    /// Says whether [`Self::allow_plain_http`] was called.
+    #[must_use]
+    pub fn allows_plain_http(&self) -> bool {
+        self.plain_allowed
+    }
+
     /// Returns the address, without token and pin.
     #[must_use]
     pub fn url(&self) -> &Url {

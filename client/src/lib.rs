@@ -22,3 +22,8 @@ pub use error::ClientError;
 pub use reqwest::Body;
 pub use user::{Client, JobsFilter, TasksFilter};
 pub use worker::WorkerClient;
+
+/// Chooses the cryptography of TLS for this process, if nobody did; clients do it by themselves.
+pub fn install_tls() {
+    pin::install_provider();
+}

@@ -110,6 +110,8 @@ pub const WAIT_MAX_MS: u64 = 60_000;
 pub const PAGE_ITEMS: usize = 1_000;
 /// How long a graceful stop waits for requests in flight, in milliseconds.
 pub const DRAIN_DEADLINE_MS: u64 = 5_000;
+/// How long a worker that drains waits for what it runs, for acknowledgements and for relays, in milliseconds.
+pub const WORKER_DRAIN_MS: u64 = 600_000;
 /// Log kept of one attempt: this much of its head and as much of its tail, in bytes.
 pub const LOG_HALF_BYTES: usize = 64 << 10;
 

@@ -1,6 +1,18 @@
-//! worker
+//! The Gristmill worker: a supervisor that polls a coordinator, and executors that run user code.
+//!
+//! [`run`] is the whole worker. An executable that starts workers with executor processes calls
+//! [`executor::run_if_asked`] first in its `main`. Nothing listens here: a worker only needs to reach its coordinator.
 
+pub mod config;
 pub mod data;
 pub mod exchange;
+pub mod executor;
+pub mod outbox;
 pub mod position;
 pub mod program;
+pub mod state_dir;
+mod supervisor;
+
+pub use config::{Executors, WorkerConfig, default_state_dir};
+pub use program::{Program, Programs};
+pub use supervisor::{WorkerError, executable_digest, run};

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use gristmill_common::wire::{Outcome, PollRequest, Report, Verdict, WorkerAbout};
 use gristmill_common::{Epoch, FenceRange, GrantName, JobId, SessionId, TaskRange, WorkerId, grant};
 
-use fences::FenceMap;
+pub(crate) use fences::FenceMap;
 use pace::Pace;
 
 /// Who polls.

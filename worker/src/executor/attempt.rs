@@ -1,0 +1,343 @@
+//! One executor's work: gets what an attempt needs, runs user code under guard, and puts its output in place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use gristmill_common::plan::{PlanHead, PlannedStep, SplitInput};
+use gristmill_common::reason::bounded;
+use gristmill_common::wire::{Done, Outcome, OutputsAnswer, SplitsAnswer};
+use gristmill_common::{Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
+use gristmill_storage::Roots;
+
+use super::coordinator::{Coordinator, RemoteReader, worker_failure};
+use super::guard::guarded;
+use super::inputs::GrantInputs;
+use super::outputs::{Made, Outputs};
+use super::protocol::Hello;
+use super::sections::Sections;
+use crate::position::Position;
+use crate::program::{InputPiece, MapInput, MapTask, Program, Programs, ReduceTask, TaskDone};
+use crate::supervisor::clock::Stopwatch;
+
+/// Runs attempts one after the other.
+pub(crate) struct Attempts<'a> {
+    programs: &'a Programs,
+    coordinator: Coordinator,
+    roots: Roots,
+    state_dir: PathBuf,
+    spills: PathBuf,
+    made: PathBuf,
+    position: Arc<Position>,
+    cancel: Arc<AtomicBool>,
+    outputs: Outputs,
+    holders: BTreeMap<WorkerId, Option<PathBuf>>,
+    /// Of the last job.
+    plan: Option<(JobId, Arc<PlanHead>)>,
+    /// Of the last grant of maps.
+    splits: Option<(String, Arc<SplitsAnswer>)>,
+    /// Of the last step whose reduces ran.
+    table: Option<((JobId, u16, Generation), Arc<OutputsAnswer>)>,
+}
+
+/// What the tasks of an order have in common.
+pub(crate) struct Batch {
+    token: String,
+    grant: GrantName,
+    plan: Arc<PlanHead>,
+    source: Source,
+}
+
+enum Source {
+    Splits(Arc<SplitsAnswer>),
+    Table(Arc<OutputsAnswer>),
+}
+
+impl Batch {
+    pub(crate) fn progress_timeout_ms(&self) -> u64 {
+        self.plan.progress_timeout_ms
+    }
+
+    /// Returns number and URL of the files that the tasks read.
+    pub(crate) fn files(&self, tasks: TaskRange) -> Vec<(u32, String)> {
+        let Source::Splits(splits) = &self.source else { return Vec::new() };
+        let read: BTreeSet<u32> = tasks.iter().filter_map(|task| pieces(splits, &self.grant, task)).flatten().collect();
+        let named = splits.files.iter().filter(|named| read.contains(&named.index));
+        named.map(|named| (named.index, named.file.url.clone())).collect()
+    }
+
+    fn step(&self) -> Result<&PlannedStep, Reason> {
+        self.plan
+            .steps
+            .get(usize::from(self.grant.step))
+            .ok_or_else(|| Reason::Worker { message: format!("the plan has no step {}", self.grant.step) })
+    }
+}
+
+fn split<'a>(splits: &'a SplitsAnswer, grant: &GrantName, task: u32) -> Option<&'a SplitInput> {
+    splits.splits.get(task.checked_sub(grant.tasks.first)? as usize)
+}
+
+fn pieces(splits: &SplitsAnswer, grant: &GrantName, task: u32) -> Option<Vec<u32>> {
+    let Some(SplitInput::Files(pieces)) = split(splits, grant, task) else { return None };
+    Some(pieces.iter().map(|piece| piece.file).collect())
+}
+
+impl<'a> Attempts<'a> {
+    pub(crate) fn new(
+        hello: &Hello,
+        programs: &'a Programs,
+        position: Arc<Position>,
+        cancel: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let spills = hello.scratch.join("spills");
+        fs::create_dir_all(&spills)?;
+        let roots = Roots::new(&hello.roots, [&hello.state_dir]).map_err(io::Error::other)?;
+        let outputs = Outputs { worker: hello.worker, directory: hello.outputs.clone(), jobs: BTreeSet::new() };
+        Ok(Self {
+            programs,
+            coordinator: Coordinator::connect(hello, Arc::clone(&position))?,
+            roots,
+            state_dir: hello.state_dir.clone(),
+            spills,
+            made: hello.scratch.join("output"),
+            position,
+            cancel,
+            outputs,
+            holders: BTreeMap::new(),
+            plan: None,
+            splits: None,
+            table: None,
+        })
+    }
+
+    /// Gets what all tasks of an order need.
+    pub(crate) fn prepare(&mut self, token: &str) -> Result<Batch, Reason> {
+        let grant = gristmill_common::grant::name_of(token)
+            .ok_or_else(|| Reason::Worker { message: "a grant's token cannot be read".to_owned() })?;
+        let plan = self.plan_of(token, grant.job)?;
+        let source = match grant.stage {
+            Stage::Map => Source::Splits(self.splits_of(token)?),
+            Stage::Reduce => Source::Table(self.table_of(token, &grant)?),
+        };
+        Ok(Batch { token: token.to_owned(), grant, plan, source })
+    }
+
+    fn plan_of(&mut self, token: &str, job: JobId) -> Result<Arc<PlanHead>, Reason> {
+        if let Some((_, plan)) = self.plan.as_ref().filter(|(of, _)| *of == job) {
+            return Ok(Arc::clone(plan));
+        }
+        let answer = self.coordinator.call("fetch the job's plan", |client| {
+            let token = token.to_owned();
+            async move { client.plan(&token).await }
+        })?;
+        let plan = Arc::new(answer.head);
+        self.plan = Some((job, Arc::clone(&plan)));
+        Ok(plan)
+    }
+
+    fn splits_of(&mut self, token: &str) -> Result<Arc<SplitsAnswer>, Reason> {
+        if let Some((_, splits)) = self.splits.as_ref().filter(|(of, _)| of == token) {
+            return Ok(Arc::clone(splits));
+        }
+        let answer = self.coordinator.call("fetch the grant's splits", |client| {
+            let token = token.to_owned();
+            async move { client.splits(&token).await }
+        })?;
+        let splits = Arc::new(answer);
+        self.splits = Some((token.to_owned(), Arc::clone(&splits)));
+        Ok(splits)
+    }
+
+    fn table_of(&mut self, token: &str, grant: &GrantName) -> Result<Arc<OutputsAnswer>, Reason> {
+        let key = (grant.job, grant.step, grant.generation);
+        if let Some((_, table)) = self.table.as_ref().filter(|(of, _)| *of == key) {
+            return Ok(Arc::clone(table));
+        }
+        // A worker that started after the last table was read has a place now.
+        self.holders.clear();
+        self.table = None;
+        let answer = self.coordinator.call("fetch the table of map outputs", |client| {
+            let token = token.to_owned();
+            async move { client.outputs(&token).await }
+        })?;
+        let table = Arc::new(answer);
+        self.table = Some((key, Arc::clone(&table)));
+        Ok(table)
+    }
+
+    /// Runs one task and describes how it ended, and how long it took in microseconds.
+    pub(crate) fn run(&mut self, batch: &Batch, task: u32) -> (Outcome, u64) {
+        let watch = Stopwatch::start();
+        let result = self.attempt(batch, task);
+        let took_us = watch.elapsed_us();
+        let outcome = match result {
+            Ok(done) => Outcome::Done(Done { took_ms: took_us / 1000, ..done }),
+            Err(reason) => {
+                // What was known of the outputs may be what was wrong.
+                self.table = None;
+                self.clean();
+                Outcome::Failed(reason)
+            }
+        };
+        (outcome, took_us)
+    }
+
+    fn attempt(&mut self, batch: &Batch, task: u32) -> Result<Done, Reason> {
+        let step = batch.step()?;
+        let Some(fence) = batch.grant.fence_of(task) else {
+            return Err(Reason::Worker { message: format!("task {task} is not in its grant") });
+        };
+        let Some(program) = self.programs.find(&step.native).cloned() else {
+            let message = format!("this worker has no program `{}`", step.native);
+            return Err(Reason::Worker { message });
+        };
+        self.position.begin(fence, 0);
+        let is_part = step.reduces == 0 || batch.grant.stage == Stage::Reduce;
+        let done = match &batch.source {
+            Source::Splits(splits) => self.map(&*program, batch, step, splits, task, fence)?,
+            Source::Table(table) => self.reduce(&*program, batch, step, table, task, fence)?,
+        };
+        let made = Made {
+            token: &batch.token,
+            grant: &batch.grant,
+            index: task,
+            is_part,
+            path: &self.made,
+            summary: done.summary,
+        };
+        let output = self.outputs.place(&self.coordinator, &made)?;
+        // A no-op map leaves nothing to clean, and a hundred thousand of them a second leave no time to look.
+        if output.records > 0 || batch.grant.stage == Stage::Reduce {
+            self.clean();
+        }
+        Ok(Done { output, records_in: done.records_in, took_ms: 0, counters: done.counters })
+    }
+
+    fn map(
+        &self,
+        program: &dyn Program,
+        batch: &Batch,
+        step: &PlannedStep,
+        splits: &SplitsAnswer,
+        task: u32,
+        fence: Fence,
+    ) -> Result<TaskDone, Reason> {
+        let inputs = GrantInputs::new(&self.coordinator, &self.roots, &batch.token, &splits.files);
+        let input = match split(splits, &batch.grant, task) {
+            None => return Err(Reason::Worker { message: format!("the plan has no split for task {task}") }),
+            Some(&SplitInput::Generated { first, count }) => MapInput::Generated { first, count },
+            Some(&SplitInput::Part { part }) => MapInput::Part { part, text: Box::new(self.part(&batch.token, part)?) },
+            Some(SplitInput::Files(pieces)) => {
+                let find = |index: u32| splits.files.iter().find(|named| named.index == index);
+                let pieces = pieces.iter().map(|piece| {
+                    let named = find(piece.file).ok_or_else(|| Reason::Worker {
+                        message: format!("the splits do not bring file {} of the plan", piece.file),
+                    })?;
+                    Ok(InputPiece { index: piece.file, file: &named.file, start: piece.start, end: piece.end })
+                });
+                MapInput::Pieces { pieces: pieces.collect::<Result<_, Reason>>()?, inputs: &inputs }
+            }
+        };
+        let map = MapTask {
+            name: batch.grant.task(task),
+            fence,
+            step,
+            input,
+            output: &self.made,
+            scratch: &self.spills,
+            position: Arc::clone(&self.position),
+            cancel: Arc::clone(&self.cancel),
+        };
+        guarded(|| program.map(&step.args, map)).unwrap_or_else(|message| Err(self.panicked(message, Some(splits))))
+    }
+
+    /// The text of a part of the step before.
+    fn part(&self, token: &str, part: u32) -> Result<RemoteReader, Reason> {
+        let (coordinator, token) = (self.coordinator.clone(), token.to_owned());
+        let open = move |from| {
+            coordinator.try_call(|client| {
+                let token = token.clone();
+                async move { client.part(&token, part, from).await }
+            })
+        };
+        let reader = RemoteReader::open(self.coordinator.clone(), Box::new(open), 0);
+        reader.map_err(|error| worker_failure("read a part of the step before", &error))
+    }
+
+    /// A section that is damaged or out of reach is looked for once more before its map has to run again: within a generation,
+    /// outputs are relayed, and the table that is remembered does not know it.
+    fn reduce(
+        &mut self,
+        program: &dyn Program,
+        batch: &Batch,
+        step: &PlannedStep,
+        table: &OutputsAnswer,
+        task: u32,
+        fence: Fence,
+    ) -> Result<TaskDone, Reason> {
+        let first = self.reduce_once(program, batch, step, table, task, fence);
+        let Err(reason @ (Reason::LostOutput { .. } | Reason::Unreachable { .. })) = &first else { return first };
+        tracing::warn!(%reason, "looking for the map output once more");
+        self.clean();
+        self.table = None;
+        let table = self.table_of(&batch.token, &batch.grant)?;
+        self.reduce_once(program, batch, step, &table, task, fence)
+    }
+
+    fn reduce_once(
+        &mut self,
+        program: &dyn Program,
+        batch: &Batch,
+        step: &PlannedStep,
+        table: &OutputsAnswer,
+        task: u32,
+        fence: Fence,
+    ) -> Result<TaskDone, Reason> {
+        let mut finder = Sections {
+            coordinator: &self.coordinator,
+            state_dir: &self.state_dir,
+            scratch: &self.spills,
+            holders: &mut self.holders,
+        };
+        let sections = finder.all(&batch.token, &batch.grant, task, &table.outputs)?;
+        let reduce = ReduceTask {
+            name: batch.grant.task(task),
+            fence,
+            step,
+            sections,
+            output: &self.made,
+            scratch: &self.spills,
+            position: Arc::clone(&self.position),
+            cancel: Arc::clone(&self.cancel),
+        };
+        guarded(|| program.reduce(&step.args, reduce)).unwrap_or_else(|message| Err(self.panicked(message, None)))
+    }
+
+    fn panicked(&self, message: String, splits: Option<&SplitsAnswer>) -> Reason {
+        let files = splits.map(|splits| splits.files.iter().map(|named| (named.index, named.file.url.clone())));
+        let files: BTreeMap<u32, String> = files.into_iter().flatten().collect();
+        Reason::Panicked { message: bounded(message), at: place(&self.position, &files) }
+    }
+
+    /// Removes what the attempt left.
+    fn clean(&self) {
+        let _ = fs::remove_file(&self.made);
+        empty(&self.spills);
+    }
+}
+
+/// Names the record that user code was given last.
+pub(crate) fn place(position: &Position, files: &BTreeMap<u32, String>) -> Option<Place> {
+    position.snapshot().place(|index| files.get(&index).cloned().unwrap_or_else(|| format!("input file {index}")))
+}
+
+fn empty(directory: &Path) {
+    let any = fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
+    if any && let Err(error) = fs::remove_dir_all(directory).and_then(|()| fs::create_dir_all(directory)) {
+        tracing::warn!(path = %directory.display(), %error, "cannot empty the scratch directory");
+    }
+}

@@ -1,0 +1,118 @@
+//! The coordinator as an executor sees it: blocking calls under the token of a grant.
+//!
+//! A coordinator that is away is waited for: its outage is a pause, not a failure of the attempt. What it refuses ends the
+//! attempt as the worker's failure, which is nobody's fault and is tried elsewhere.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gristmill_client::{Backoff, ClientError, Download, Endpoint, WorkerClient, retry};
+use gristmill_common::Reason;
+use gristmill_common::reason::bounded;
+use tokio::runtime::{Builder, Runtime};
+
+use super::protocol::Hello;
+use crate::position::Position;
+
+/// How long a coordinator that is away is waited for in the middle of an attempt.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Times a body that broke off is continued before the attempt gives up.
+const CONTINUATIONS: u32 = 8;
+
+/// A blocking connection. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Coordinator {
+    client: WorkerClient,
+    runtime: Arc<Runtime>,
+    position: Arc<Position>,
+}
+
+pub(crate) fn worker_failure(what: &str, error: &dyn std::fmt::Display) -> Reason {
+    Reason::Worker { message: bounded(format!("cannot {what}: {error}")) }
+}
+
+impl Coordinator {
+    pub(crate) fn connect(hello: &Hello, position: Arc<Position>) -> io::Result<Self> {
+        let endpoint = Endpoint::new(&hello.url).map_err(io::Error::other)?.with_pin(hello.pin);
+        let endpoint = if hello.plain_allowed { endpoint.allow_plain_http() } else { endpoint };
+        let client = WorkerClient::new(endpoint).map_err(io::Error::other)?;
+        let runtime = Arc::new(Builder::new_current_thread().enable_all().build()?);
+        Ok(Self { client, runtime, position })
+    }
+
+    /// Makes a call that may be made twice, and waits for it.
+    pub(crate) fn call<T, F: Future<Output = Result<T, ClientError>>>(
+        &self,
+        what: &str,
+        call: impl Fn(WorkerClient) -> F,
+    ) -> Result<T, Reason> {
+        self.try_call(call).map_err(|error| worker_failure(what, &error))
+    }
+
+    /// As [`Self::call`], for callers that tell errors apart.
+    pub(crate) fn try_call<T, F: Future<Output = Result<T, ClientError>>>(
+        &self,
+        call: impl Fn(WorkerClient) -> F,
+    ) -> Result<T, ClientError> {
+        self.runtime.block_on(retry::idempotent(PATIENCE, || {
+            // The attempt is alive: it is the coordinator that is not.
+            self.position.tick();
+            call(self.client.clone())
+        }))
+    }
+
+    /// Waits for the next bytes of a body; empty at its end.
+    pub(crate) fn chunk(&self, body: &mut Download) -> Result<Bytes, ClientError> {
+        let chunk = self.runtime.block_on(body.chunk());
+        self.position.tick();
+        chunk.map(Option::unwrap_or_default)
+    }
+}
+
+type Opener = Box<dyn Fn(u64) -> Result<Download, ClientError> + Send>;
+
+/// A body as a reader. One that breaks off is continued where it was.
+pub(crate) struct RemoteReader {
+    coordinator: Coordinator,
+    open: Opener,
+    body: Download,
+    chunk: Bytes,
+    offset: u64,
+    broken: u32,
+}
+
+impl RemoteReader {
+    /// Opens what `open` returns for an offset, first at `from`.
+    pub(crate) fn open(coordinator: Coordinator, open: Opener, from: u64) -> Result<Self, ClientError> {
+        let body = open(from)?;
+        Ok(Self { coordinator, open, body, chunk: Bytes::new(), offset: from, broken: 0 })
+    }
+
+    fn reopen(&mut self, error: ClientError) -> io::Result<()> {
+        self.broken += 1;
+        if !error.is_transient() || self.broken > CONTINUATIONS {
+            return Err(io::Error::other(error));
+        }
+        std::thread::sleep(Backoff::default().draw());
+        self.body = (self.open)(self.offset).map_err(io::Error::other)?;
+        Ok(())
+    }
+}
+
+impl Read for RemoteReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.coordinator.chunk(&mut self.body) {
+                Ok(chunk) if chunk.is_empty() => return Ok(0),
+                Ok(chunk) => self.chunk = chunk,
+                Err(error) => self.reopen(error)?,
+            }
+        }
+        let length = buffer.len().min(self.chunk.len());
+        buffer[..length].copy_from_slice(&self.chunk.split_to(length));
+        self.offset += length as u64;
+        Ok(length)
+    }
+}

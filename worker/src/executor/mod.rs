@@ -1,0 +1,141 @@
+//! Where user code runs: one attempt at a time, in a process of its own or, embedded, on a thread. The same loop either way.
+//!
+//! An executor is told which tasks of which grant to run and says how they ended. It holds grants' tokens and never the
+//! worker's. It may die at any moment: what it does before its reply is in its scratch directory or under names that only
+//! this attempt uses.
+
+mod attempt;
+mod coordinator;
+mod guard;
+mod inputs;
+mod outputs;
+mod pipe;
+mod protocol;
+mod sections;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gristmill_common::wire::Outcome;
+use gristmill_common::{Reason, TaskRange};
+
+pub(crate) use attempt::place;
+pub(crate) use outputs::file_body;
+pub(crate) use pipe::ChannelLink;
+pub(crate) use protocol::{Hello, LINE_BYTES, Order, RangeResult, Reply};
+
+use crate::config::EXECUTOR_ARGUMENT;
+use crate::position::Position;
+use crate::program::Programs;
+use crate::supervisor::clock::Stopwatch;
+use attempt::Attempts;
+use pipe::{Link, PipeLink};
+
+/// Results wait at most this long before they are sent, in microseconds.
+const FLUSH_US: u64 = 20_000;
+/// Results of this weight are sent at once: outputs inside them are kept in memory.
+const FLUSH_RESULTS: usize = 64;
+/// Name of the file in which an executor says where it is, in its scratch directory.
+pub(crate) const POSITION_FILE: &str = "position";
+
+/// Serves a supervisor if this process was started for that; `None` if it was not. Call it first in `main`: everything that
+/// a program prints before would disturb the protocol.
+#[must_use]
+pub fn run_if_asked(programs: &Programs) -> Option<ExitCode> {
+    let asked = std::env::args_os().nth(1).is_some_and(|argument| argument == EXECUTOR_ARGUMENT);
+    asked.then(|| main(programs))
+}
+
+/// Serves the supervisor at the other end of stdin and stdout, until it is gone.
+#[must_use]
+pub fn main(programs: &Programs) -> ExitCode {
+    let served = PipeLink::take_stdio().and_then(|mut link| {
+        let Some(Order::Hello(hello)) = link.receive() else {
+            return Err(std::io::Error::other("this is started by a worker, not by a person"));
+        };
+        let position = Arc::new(Position::at_path(&hello.scratch.join(POSITION_FILE))?);
+        serve(&mut link, &hello, programs, position, Arc::new(AtomicBool::new(false)))
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the executor cannot work");
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "an executor has no log of its own; its stderr is the worker's")]
+fn complain(error: &std::io::Error) {
+    eprintln!("executor: {error}");
+}
+
+/// Runs what is ordered until there are no more orders.
+pub(crate) fn serve(
+    link: &mut dyn Link,
+    hello: &Hello,
+    programs: &Programs,
+    position: Arc<Position>,
+    cancel: Arc<AtomicBool>,
+) -> std::io::Result<()> {
+    let mut attempts = Attempts::new(hello, programs, position, Arc::clone(&cancel))?;
+    while let Some(order) = link.receive() {
+        let Order::Run { token, tasks } = order else { continue };
+        if !run_batch(link, &mut attempts, &token, tasks, &cancel) || !link.send(Reply::Idle) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Returns `false` when nobody wants the rest.
+fn run_batch(
+    link: &mut dyn Link,
+    attempts: &mut Attempts<'_>,
+    token: &str,
+    tasks: TaskRange,
+    cancel: &AtomicBool,
+) -> bool {
+    let batch = match attempts.prepare(token) {
+        Ok(batch) => batch,
+        Err(reason) => return link.send(Reply::Ended(vec![failed(tasks, reason)])),
+    };
+    let files = batch.files(tasks);
+    if !link.send(Reply::Begun { progress_timeout_ms: batch.progress_timeout_ms(), files }) {
+        return false;
+    }
+    let mut results: Vec<RangeResult> = Vec::new();
+    let mut watch = Stopwatch::start();
+    for task in tasks.iter() {
+        if cancel.load(Ordering::Relaxed) {
+            return false;
+        }
+        let (outcome, took_us) = attempts.run(&batch, task);
+        add(&mut results, task, outcome, took_us);
+        if results.len() >= FLUSH_RESULTS || watch.elapsed_us() >= FLUSH_US {
+            if !link.send(Reply::Ended(std::mem::take(&mut results))) {
+                return false;
+            }
+            watch = Stopwatch::start();
+        }
+    }
+    results.is_empty() || link.send(Reply::Ended(results))
+}
+
+fn failed(tasks: TaskRange, reason: Reason) -> RangeResult {
+    RangeResult { tasks, outcome: Outcome::Failed(reason), took_us: 0 }
+}
+
+/// Adds a result to the range before it if both ended alike.
+fn add(results: &mut Vec<RangeResult>, task: u32, outcome: Outcome, took_us: u64) {
+    match results.last_mut() {
+        Some(last) if last.tasks.end() == task && last.outcome == outcome => {
+            let before = u64::from(last.tasks.count);
+            last.took_us = (last.took_us * before + took_us) / (before + 1);
+            last.tasks.count += 1;
+        }
+        _ => results.push(RangeResult { tasks: TaskRange::one(task), outcome, took_us }),
+    }
+}

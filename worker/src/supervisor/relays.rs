@@ -1,0 +1,56 @@
+//! Sends held map outputs to the coordinator's store when a reduce elsewhere needs them.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gristmill_client::WorkerClient;
+use tokio::sync::Semaphore;
+
+use crate::exchange::HeldGrant;
+use crate::executor::file_body;
+use crate::state_dir::StateDir;
+
+/// Outputs sent at a time: enough to fill a line, few enough to leave polls room on it.
+const AT_A_TIME: usize = 4;
+
+/// The relays under way.
+pub(crate) struct Relays {
+    client: WorkerClient,
+    state: Arc<StateDir>,
+    room: Arc<Semaphore>,
+    /// By token, so that an output that is asked for in every answer is sent once.
+    under_way: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Relays {
+    pub(crate) fn new(client: WorkerClient, state: Arc<StateDir>) -> Self {
+        Self { client, state, room: Arc::new(Semaphore::new(AT_A_TIME)), under_way: Arc::default() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Starts sending an output, unless it is being sent. One that fails is asked for again by a later answer.
+    pub(crate) fn start(&self, grant: Arc<HeldGrant>) {
+        if !self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(grant.token.clone()) {
+            return;
+        }
+        let (client, state, room) = (self.client.clone(), Arc::clone(&self.state), Arc::clone(&self.room));
+        let under_way = Arc::clone(&self.under_way);
+        tokio::spawn(async move {
+            let _room = room.acquire().await;
+            if let Err(error) = send(&client, &state, &grant).await {
+                tracing::warn!(job = %grant.name.job, map = grant.name.tasks.first, error, "cannot relay a map output");
+            }
+            under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&grant.token);
+        });
+    }
+}
+
+async fn send(client: &WorkerClient, state: &StateDir, grant: &HeldGrant) -> Result<(), String> {
+    let map = grant.name.tasks.first;
+    let path = state.output(&grant.name, map).ok_or("its grant names no task")?;
+    let bytes = tokio::fs::metadata(&path).await.map_err(|error| format!("{}: {error}", path.display()))?.len();
+    client.put_output(&grant.token, map, file_body(&path), bytes).await.map_err(|error| error.to_string())
+}
