@@ -1,1 +1,6 @@
-//! sdk
+//! Write MapReduce jobs in Rust: typed stages, a command line for them, and ready-made jobs.
+
+pub mod codec;
+pub mod jobs;
+pub mod prelude;
+pub mod typed;

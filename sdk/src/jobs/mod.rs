@@ -1,0 +1,22 @@
+//! Ready-made jobs: `word-count`, `grep` and `no-op`, in every `gristmill` worker.
+
+mod grep;
+mod no_op;
+mod word_count;
+
+use std::sync::Arc;
+
+use gristmill_worker::program::Programs;
+
+pub use grep::grep;
+pub use no_op::no_op;
+pub use word_count::word_count;
+
+/// Returns all ready-made jobs under their names.
+#[must_use]
+pub fn all() -> Programs {
+    Programs::default()
+        .with("word-count", Arc::new(word_count()))
+        .with("grep", Arc::new(grep()))
+        .with("no-op", Arc::new(no_op()))
+}
