@@ -18,7 +18,7 @@ pub struct CoordinatorConfig {
     /// Where to listen; port 0 for any that is free.
     pub listen: SocketAddr,
     /// Directories from which inputs may be read and into which outputs may be written.
-    pub allow_paths: Vec<PathBuf>,
+    pub roots: Vec<PathBuf>,
     /// How long a worker may be silent before its attempts are granted again, in milliseconds.
     pub lease_ms: u64,
     /// What the store may hold.
@@ -31,8 +31,8 @@ pub struct CoordinatorConfig {
     pub tls_terminated_in_front: bool,
     /// Whether jobs outlive the process.
     pub journal: JournalKind,
-    /// Where to leave the address and client token for the user's command line; nowhere when absent.
-    pub endpoint_dir: Option<PathBuf>,
+    /// Whether to leave the address and client token where the user's command line finds them.
+    pub announce: bool,
 }
 
 /// Where entries are kept.
@@ -71,14 +71,14 @@ impl CoordinatorConfig {
         Self {
             data_dir: data_dir.into(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
-            allow_paths: Vec::new(),
+            roots: Vec::new(),
             lease_ms: limits::LEASE_MS,
             store: StoreLimits::default(),
             public_url: None,
             certificate: None,
             tls_terminated_in_front: false,
             journal: JournalKind::Sqlite,
-            endpoint_dir: None,
+            announce: false,
         }
     }
 
@@ -162,26 +162,22 @@ pub struct CoordinatorArgs {
 }
 
 impl CoordinatorArgs {
-    /// Turns flags into a checked configuration. Defaults for directories come from the caller, who knows the environment.
+    /// Turns flags into a checked configuration of a coordinator that announces itself.
     ///
     /// # Errors
     /// What does not fit together.
-    pub fn config(
-        self,
-        default_data_dir: PathBuf,
-        endpoint_dir: Option<PathBuf>,
-    ) -> Result<CoordinatorConfig, ConfigError> {
+    pub fn config(self, default_data_dir: PathBuf) -> Result<CoordinatorConfig, ConfigError> {
         let mut listen = self.listen;
         listen.set_port(self.port.unwrap_or(listen.port()));
         let config = CoordinatorConfig {
             listen,
-            allow_paths: self.allow_paths,
+            roots: self.allow_paths,
             lease_ms: self.lease_ms,
             store: StoreLimits { quota_bytes: self.relay_quota, ..StoreLimits::default() },
             public_url: self.public_url.map(|url| url.trim_end_matches('/').to_owned()),
             certificate: self.tls_cert.zip(self.tls_key),
             tls_terminated_in_front: self.tls_terminated_in_front,
-            endpoint_dir,
+            announce: true,
             ..CoordinatorConfig::new(self.data_dir.unwrap_or(default_data_dir))
         };
         config.check()?;

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use gristmill_client::endpoint_file;
 use gristmill_coordinator::config::CoordinatorArgs;
 use gristmill_coordinator::server;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: CoordinatorArgs) -> anyhow::Result<()> {
-    let config = arguments.config(default_data_dir()?, endpoint_file::own_directory())?;
+    let config = arguments.config(default_data_dir()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();

@@ -14,7 +14,7 @@ use axum::Router;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use gristmill_client::Endpoint;
-use gristmill_client::endpoint_file::EndpointFile;
+use gristmill_client::endpoint_file::{self, EndpointFile};
 use gristmill_common::{Digest, TokenSecret, limits};
 use gristmill_storage::{Roots, StorageError};
 use hyper_util::rt::TokioTimer;
@@ -87,19 +87,14 @@ pub enum RunError {
 
 /// A coordinator that runs in this process until it is stopped.
 pub struct Running {
-    /// The address that it listens on.
-    pub address: SocketAddr,
-    /// The URL under which this machine reaches it.
-    pub url: String,
-    /// Opens the routes of users.
-    pub client_token: String,
-    /// Opens the poll.
-    pub worker_token: String,
-    /// SHA-256 of its certificate, when it speaks TLS.
-    pub pin: Option<Digest>,
+    address: SocketAddr,
+    url: String,
+    client_token: String,
+    worker_token: String,
+    pin: Option<Digest>,
     join_url: String,
     join_pin: Option<Digest>,
-    endpoint_dir: Option<PathBuf>,
+    announced: Option<PathBuf>,
     stop: CancellationToken,
     listener: axum_server::Handle<SocketAddr>,
     serving: JoinHandle<io::Result<()>>,
@@ -153,7 +148,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
         join_url: config.public_url.unwrap_or_else(|| format!("{scheme}://{outside}:{}", address.port())),
         // What is in front has a certificate of its own.
         join_pin: pin.filter(|_| !config.tls_terminated_in_front),
-        endpoint_dir: config.endpoint_dir,
+        announced: config.announce.then(endpoint_file::own_directory).flatten(),
         stop,
         listener: handle,
         serving,
@@ -185,6 +180,36 @@ pub async fn run(
 }
 
 impl Running {
+    /// Returns the address that it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the URL under which this machine reaches it.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns the token that opens the routes of users.
+    #[must_use]
+    pub fn client_token(&self) -> &str {
+        &self.client_token
+    }
+
+    /// Returns the token that opens the poll.
+    #[must_use]
+    pub fn worker_token(&self) -> &str {
+        &self.worker_token
+    }
+
+    /// Returns the SHA-256 of its certificate, when it speaks TLS.
+    #[must_use]
+    pub fn pin(&self) -> Option<Digest> {
+        self.pin
+    }
+
     /// Returns what another machine needs to join: `https://HOST:4750#<hash of the certificate>.<worker token>`.
     #[must_use]
     pub fn join_line(&self) -> String {
@@ -235,7 +260,7 @@ impl Running {
             Err(error) => tracing::warn!(%error, "the listener did not end well"),
         }
         self.driver.stop().await?;
-        if let Some(directory) = &self.endpoint_dir
+        if let Some(directory) = &self.announced
             && let Err(error) = EndpointFile::remove(directory, self.address.port(), std::process::id())
         {
             tracing::warn!(%error, "the endpoint file stays");
@@ -244,7 +269,7 @@ impl Running {
     }
 
     fn leave_endpoint(&self) {
-        let Some(directory) = &self.endpoint_dir else { return };
+        let Some(directory) = &self.announced else { return };
         let (url, token) = (self.url.clone(), self.client_token.clone());
         let file = EndpointFile { url, token, pin: self.pin, pid: std::process::id() };
         if let Err(error) = file.write(directory, self.address.port()) {
@@ -286,7 +311,7 @@ impl Opened {
             grants: data.grant_key()?,
             journal,
             store: Store::open_with(data.path(), config.store)?,
-            roots: Arc::new(Roots::new(&config.allow_paths, [data.path()])?),
+            roots: Arc::new(Roots::new(&config.roots, [data.path()])?),
             tls: open_tls(config, &data, address)?,
             listener,
             address,

@@ -2,7 +2,8 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::MatchedPath;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use gristmill_common::{Code, Problem};
 use gristmill_storage::StorageError;
@@ -67,13 +68,15 @@ impl IntoResponse for Refusal {
 }
 
 /// Answers what no route is for.
-pub(super) async fn no_such_route(uri: axum::http::Uri) -> Refusal {
+pub(super) async fn no_such_route(uri: Uri) -> Refusal {
     Refusal::new(Code::NotFound, format!("there is no route {}", uri.path()))
 }
 
 /// Answers a method that a route does not have. The status is the one HTTP has for it, which no code stands for.
-pub(super) async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Refusal {
-    let mut problem = Problem::new(Code::Invalid, format!("{} does not take {method}", uri.path()));
+pub(super) async fn no_such_method(method: Method, route: Option<MatchedPath>) -> Refusal {
+    let path = route.as_ref().map_or("the route", MatchedPath::as_str);
+    let taken = super::routes::methods_of(path).join(" and ");
+    let mut problem = Problem::new(Code::Invalid, format!("{path} does not take {method}, but {taken}"));
     problem.status = StatusCode::METHOD_NOT_ALLOWED.as_u16();
     problem.into()
 }

@@ -149,7 +149,7 @@ pub(super) async fn store_output(
     Grant(grant): Grant,
     Segment(index): Segment,
     Asked(Nothing {}): Asked<Nothing>,
-    upload: Upload,
+    Upload(body): Upload,
 ) -> Answer<StatusCode> {
     let index: u32 = index.parse().map_err(|_| no_such("task"))?;
     let (Some(name), Some(fence)) = (output_name_in(&grant, index), grant.fence_of(index)) else {
@@ -160,7 +160,7 @@ pub(super) async fn store_output(
         let detail = format!("the attempt {fence} at task {index} is over: drop its output");
         return Err(Refusal::new(Code::Stale, detail));
     }
-    app.store.put_output(&name, upload.body.into_data_stream()).await.map_err(|error| error.problem())?;
+    app.store.put_output(&name, body.into_data_stream()).await.map_err(|error| error.problem())?;
     if grant.stage == Stage::Map {
         let GrantName { job, step, .. } = grant;
         app.driver.command(Command::StoreOutput { job, step, map: index, fence }).await?;

@@ -52,24 +52,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 }
 
 /// A body of any size and type, as it comes.
-pub(super) struct Upload {
-    /// What was announced, if it was.
-    pub(super) length: Option<u64>,
-    /// The bytes.
-    pub(super) body: Body,
-}
+pub(super) struct Upload(pub(super) Body);
 
 impl<S: Send + Sync> FromRequest<S> for Upload {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let length = request.headers().get(header::CONTENT_LENGTH);
-        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
-        if length.is_some_and(|length| length > limits::UPLOAD_BYTES) {
+        let announced = request.headers().get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limits::UPLOAD_BYTES) {
             let detail = format!("a file in the store has at most {} bytes", limits::UPLOAD_BYTES);
             return Err(Refusal::new(Code::TooLarge, detail));
         }
-        Ok(Self { length, body: request.into_body() })
+        Ok(Self(request.into_body()))
     }
 }
 

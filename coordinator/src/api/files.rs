@@ -39,10 +39,10 @@ pub(super) async fn write(
     State(app): State<App>,
     Segment(path): Segment,
     Asked(Nothing {}): Asked<Nothing>,
-    upload: Upload,
+    Upload(body): Upload,
 ) -> Answer<(StatusCode, Json<StoredFile>)> {
     let path = StorePath::parse(&path)?;
-    let facts = app.store.put_file(&path, upload.body.into_data_stream()).await.map_err(|error| error.problem())?;
+    let facts = app.store.put_file(&path, body.into_data_stream()).await.map_err(|error| error.problem())?;
     Ok((StatusCode::CREATED, Json(stored(facts))))
 }
 

@@ -82,6 +82,11 @@ pub(super) fn table() -> Vec<Route> {
     ]
 }
 
+/// Returns the methods that the route of this path takes.
+pub(super) fn methods_of(path: &str) -> Vec<&'static str> {
+    table().iter().filter(|route| route.path == path).map(|route| route.method).collect()
+}
+
 /// Builds the router out of the table.
 pub fn router(app: App) -> Router {
     let mut router = Router::new();

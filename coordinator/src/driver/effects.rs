@@ -187,7 +187,9 @@ async fn ended(inbox: &mpsc::WeakUnboundedSender<Message>, job: JobId) -> Option
     let (reply, answer) = oneshot::channel();
     let query: Query = Box::new(move |view| {
         let over = view.ok().map(|(scheduler, _)| scheduler.state(job).is_none_or(JobState::is_over));
-        Box::new(move || drop(reply.send(over)))
+        Box::new(move || {
+            let _ = reply.send(over);
+        })
     });
     inbox.upgrade()?.send(Message::Query { query, permit: None }).ok()?;
     answer.await.ok()?
