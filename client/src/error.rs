@@ -91,7 +91,8 @@ impl ClientError {
             };
         }
         let cause = root_cause(error);
-        if error.is_decode() || error.is_builder() {
+        // A body that breaks off counts as a decoding error there; JSON is decoded by us.
+        if error.is_builder() {
             return Self::Malformed { url, cause };
         }
         Self::Unreachable {
