@@ -47,10 +47,12 @@ pub enum StorageError {
         change: String,
     },
     /// It is there already.
-    #[error("`{what}` exists already")]
+    #[error("`{what}` exists already{advice}")]
     Exists {
         /// The path.
         what: String,
+        /// As what, or what to do; begins with a space or punctuation, or is empty.
+        advice: &'static str,
     },
     /// More files than a job may have.
     #[error("more than {limit} files")]
@@ -93,7 +95,7 @@ impl StorageError {
         let what = path.display().to_string();
         match source.kind() {
             io::ErrorKind::NotFound => Self::NotFound { what },
-            io::ErrorKind::AlreadyExists => Self::Exists { what },
+            io::ErrorKind::AlreadyExists => Self::Exists { what, advice: "" },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { what, why: source.to_string() },
             _ => Self::Io { action, what, source },
         }

@@ -196,7 +196,7 @@ fn convert(path: &StorePath, action: &'static str, error: object_store::Error) -
             Some(ErrorKind::IsADirectory | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory)
                 if action == "write" =>
             {
-                StorageError::Exists { what: format!("{what}, or a name above it, as something else:") }
+                StorageError::Exists { what, advice: " as a directory, or a name above it is a file" }
             }
             Some(ErrorKind::NotADirectory | ErrorKind::IsADirectory) => StorageError::NotFound { what },
             _ => StorageError::Io { action, what, source: io::Error::other(error) },

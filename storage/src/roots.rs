@@ -68,11 +68,12 @@ impl Roots {
         self.allowed.iter().map(|root| root.named.as_path())
     }
 
-    /// Returns the allowed directory that covers a path as it is written, if one does.
+    /// Returns the allowed directory that covers a path as it is written, if one does; the innermost of several.
     #[must_use]
     pub fn covering(&self, path: &Path) -> Option<&Path> {
-        let root = self.allowed.iter().find(|root| path.starts_with(&root.named) || path.starts_with(&root.real))?;
-        Some(&root.named)
+        let covers = |root: &&Root| path.starts_with(&root.named) || path.starts_with(&root.real);
+        let innermost = self.allowed.iter().filter(covers).max_by_key(|root| root.named.as_os_str().len())?;
+        Some(&innermost.named)
     }
 
     /// Resolves a path that exists.

@@ -131,7 +131,7 @@ pub fn sync_directory(directory: &Path) -> Result<(), StorageError> {
 /// [`StorageError::Exists`] if the name is taken.
 pub fn rename_new(from: &Path, to: &Path) -> Result<(), StorageError> {
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::DirectoryNotEmpty => StorageError::Exists { what: to.display().to_string() },
+        io::ErrorKind::DirectoryNotEmpty => StorageError::Exists { what: to.display().to_string(), advice: "" },
         _ => StorageError::io("rename to", to, error),
     };
     #[cfg(target_os = "linux")]
@@ -144,7 +144,7 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<(), StorageError> {
         }
     }
     if to.symlink_metadata().is_ok() {
-        return Err(StorageError::Exists { what: to.display().to_string() });
+        return Err(StorageError::Exists { what: to.display().to_string(), advice: "" });
     }
     fs::rename(from, to).map_err(failed)
 }

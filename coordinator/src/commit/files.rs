@@ -5,6 +5,7 @@
 //! file:      text into .NAME.JOB -> sync -> rename -> sync
 //! ```
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
@@ -44,6 +45,7 @@ impl FileOutput<'_> {
             }
             _ => {}
         }
+        self.clear_leftovers()?;
         let mut parts = Vec::with_capacity(self.output.parts.len());
         for part in &self.output.parts {
             steps("write a part")?;
@@ -72,11 +74,12 @@ impl FileOutput<'_> {
     /// Commits one file: merged by key, or the parts one after the other when they are not sorted.
     pub(super) fn file(&self, steps: Steps<'_>) -> Result<Manifest, CommitError> {
         let Target { path, staging, .. } = self.target;
-        if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
-            self.check_free()?;
-        }
         let parts = &self.output.parts;
         let total = parts.iter().map(|part| part.output.text_bytes).sum();
+        if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_file() || metadata.len() != total) {
+            // Not what an earlier try left: only an overwrite may go on.
+            self.check_free()?;
+        }
         let mut text = if self.output.sorted {
             Text::merged(self.store.clone(), parts, 0..total)?
         } else {
@@ -108,6 +111,20 @@ impl FileOutput<'_> {
 
     fn check_free(&self) -> Result<(), CommitError> {
         self.target.check_free(self.overwrite).map_err(|error| CommitError::Blocked { why: error.to_string() })
+    }
+
+    /// Deletes what an interrupted try left half written, so that it does not become visible with the rest.
+    fn clear_leftovers(&self) -> Result<(), StorageError> {
+        let staging = &self.target.staging;
+        let failed = |error| StorageError::io("clear", staging, error);
+        let parts: HashSet<_> = self.output.parts.iter().map(|part| part_name(part.index)).collect();
+        for entry in fs::read_dir(staging).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if !entry.file_name().to_str().is_some_and(|name| parts.contains(name)) {
+                fs::remove_file(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a part's text into the staging directory, unless an equal file is there.
@@ -163,7 +180,7 @@ fn file_checksum(path: &Path) -> Result<String, StorageError> {
 
 fn blocked_by_name(error: StorageError) -> CommitError {
     match error {
-        StorageError::Exists { what } => CommitError::Blocked {
+        StorageError::Exists { what, .. } => CommitError::Blocked {
             why: format!("`{what}` appeared while the job ran; move it away, and the commit goes on by itself"),
         },
         error => error.into(),

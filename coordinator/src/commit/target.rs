@@ -52,15 +52,15 @@ impl Target {
     /// Refuses a target that is taken, unless it may be overwritten.
     pub(crate) fn check_free(&self, overwrite: bool) -> Result<(), StorageError> {
         let Ok(metadata) = self.path.symlink_metadata() else { return Ok(()) };
-        let denied = |why: String| Err(StorageError::Exists { what: format!("{}{why}", self.path.display()) });
+        let taken = |advice| Err(StorageError::Exists { what: self.path.display().to_string(), advice });
         if !overwrite {
-            return denied("; give another output, remove it, or allow to `overwrite`".to_owned());
+            return taken("; name another output, remove it, or set `overwrite` (`--overwrite`)");
         }
         match (self.is_directory, metadata.is_dir(), metadata.is_file()) {
             (true, true, _) => self.check_replaceable(),
             (false, _, true) => Ok(()),
-            (true, false, _) => denied(" and is no directory".to_owned()),
-            (false, ..) => denied(" and is no file".to_owned()),
+            (true, false, _) => taken(" and is no directory"),
+            (false, ..) => taken(" and is no file"),
         }
     }
 

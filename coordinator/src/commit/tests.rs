@@ -1,1 +1,269 @@
-//! Tests.
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use gristmill_common::spec::{Generated, Input, StepSpec};
+use gristmill_common::wire::Location;
+
+use super::manifest::part_name;
+use super::*;
+use crate::store::fixture::{Record, World};
+
+const PARTS: [&[Record]; 3] =
+    [&[("a", "a\t1\n"), ("c", "c\t3\n")], &[], &[("b", "b\t2\n"), ("c", "c\t4\n"), ("d", "d\t5\n")]];
+const MERGED: &str = "a\t1\nb\t2\nc\t3\nc\t4\nd\t5\n";
+const CONCATENATED: &str = "a\t1\nc\t3\nb\t2\nc\t4\nd\t5\n";
+
+struct Job {
+    world: World,
+    spec: JobSpec,
+    parts: Vec<(u32, Fence, Output)>,
+}
+
+impl Job {
+    async fn new(output: &str, reduce: bool) -> Self {
+        let world = World::new();
+        let mut spec =
+            JobSpec::new("job", vec![Input::Generated(Generated { generate: 1 })], vec![StepSpec::native("p")]);
+        spec.steps[0].reduce = reduce;
+        spec.output.url = Some(world.url(output));
+        let stage = if reduce { Stage::Reduce } else { Stage::Map };
+        let mut parts = Vec::new();
+        for (index, records) in PARTS.iter().enumerate() {
+            parts.push(world.part(stage, index as u32, records, index != 0).await);
+        }
+        Self { world, spec, parts }
+    }
+
+    /// Runs the commit and stops it before step number `stop`, as a crash would; returns the steps that were begun.
+    fn run_until(&self, stop: usize) -> (Vec<&'static str>, Result<OutputView, CommitError>) {
+        let mut begun = Vec::new();
+        let mut step = |name| {
+            if begun.len() == stop {
+                return Err(CommitError::Blocked { why: "stopped by the test".into() });
+            }
+            begun.push(name);
+            Ok(())
+        };
+        let World { store, roots, job, .. } = &self.world;
+        let result = run(*job, &self.spec, self.parts.clone(), store, roots, &mut step);
+        (begun, result)
+    }
+
+    async fn commit(&self) -> Result<OutputView, CommitError> {
+        commit(self.world.job, &self.spec, self.parts.clone(), &self.world.store, &self.world.roots).await
+    }
+
+    /// Returns all files under the allowed directory, hidden ones too.
+    fn files(&self) -> BTreeMap<String, String> {
+        let mut files = BTreeMap::new();
+        collect(&self.world.file(""), "", &mut files);
+        files
+    }
+
+    fn check_directory(&self, name: &str) {
+        let files = self.files();
+        let expected = ["a\t1\nc\t3\n", "", "b\t2\nc\t4\nd\t5\n"];
+        assert_eq!(files.len(), 4, "{files:?}");
+        let manifest = Manifest::of_directory(&self.world.file(name)).expect("a manifest");
+        assert_eq!((manifest.job, manifest.parts.len()), (self.world.job, 3));
+        for (index, text) in expected.iter().enumerate() {
+            let part = &manifest.parts[index];
+            assert_eq!(files.get(&format!("{name}/{}", part_name(index as u32))).map(String::as_str), Some(*text));
+            let checksum = format!("sha256:{}", gristmill_common::Digest::of(text.as_bytes()));
+            assert_eq!((part.bytes, &part.checksum), (text.len() as u64, &checksum));
+        }
+    }
+}
+
+fn collect(directory: &Path, prefix: &str, files: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(directory).expect("listed") {
+        let path = entry.expect("listed").path();
+        let name = format!("{prefix}{}", path.file_name().expect("a name").to_string_lossy());
+        if path.is_dir() {
+            collect(&path, &format!("{name}/"), files);
+        } else {
+            files.insert(name, fs::read_to_string(&path).expect("text"));
+        }
+    }
+}
+
+/// Stops a commit before each of its steps, runs it again, and again after it is done.
+async fn survives_every_crash(make: impl AsyncFn() -> Job, check: impl Fn(&Job)) -> Vec<&'static str> {
+    let all = make().await.run_until(usize::MAX).0;
+    for stop in 0..all.len() {
+        let job = make().await;
+        let (begun, result) = job.run_until(stop);
+        assert_eq!(begun, all[..stop]);
+        result.expect_err("stopped");
+        // A second crash at the same place, then the rest, then once more.
+        job.run_until(stop.min(1)).1.ok();
+        let view = job.commit().await.unwrap_or_else(|error| panic!("after {begun:?}: {error}"));
+        check(&job);
+        assert_eq!(job.commit().await.expect("again"), view, "after {begun:?}");
+        check(&job);
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_directory_survives_every_crash() {
+    let steps = survives_every_crash(async || Job::new("out/", true).await, |job| job.check_directory("out")).await;
+    assert_eq!(steps.len(), 3 + 4, "{steps:?}");
+}
+
+#[tokio::test]
+async fn nothing_has_the_final_name_before_everything_is_there() {
+    for (output, last) in [("out/", "give the output its name"), ("out", "give the output its name")] {
+        let job = Job::new(output, true).await;
+        let steps = job.run_until(usize::MAX).0;
+        let named = steps.iter().position(|step| *step == last).expect("a step");
+        for stop in 0..=named {
+            let job = Job::new(output, true).await;
+            job.run_until(stop).1.expect_err("stopped");
+            assert!(!job.world.file("out").exists(), "before step {stop} of {steps:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_overwritten_directory_survives_every_crash() {
+    let make = async || {
+        let mut job = Job::new("out/", true).await;
+        let own = std::mem::replace(&mut job.world.job, JobId(uuid::Uuid::from_u128(1)));
+        job.parts = job.parts.drain(..).map(|(index, fence, _)| (index, fence, Output::default())).take(2).collect();
+        job.commit().await.expect("an earlier job");
+        job.world.job = own;
+        job.spec.output.overwrite = true;
+        let mut parts = Vec::new();
+        for (index, records) in PARTS.iter().enumerate() {
+            parts.push(job.world.part(Stage::Reduce, index as u32, records, index != 0).await);
+        }
+        job.parts = parts;
+        job
+    };
+    let steps = survives_every_crash(make, |job| job.check_directory("out")).await;
+    assert!(steps.contains(&"move the old output aside"), "{steps:?}");
+}
+
+#[tokio::test]
+async fn a_file_is_merged_and_survives_every_crash() {
+    let expected = |text: &'static str| {
+        move |job: &Job| assert_eq!(job.files(), BTreeMap::from([("out.tsv".to_owned(), text.to_owned())]))
+    };
+    survives_every_crash(async || Job::new("out.tsv", true).await, expected(MERGED)).await;
+    survives_every_crash(async || Job::new("out.tsv", false).await, expected(CONCATENATED)).await;
+    let overwriting = async || {
+        let mut job = Job::new("out.tsv", true).await;
+        fs::write(job.world.file("out.tsv"), "old").expect("written");
+        job.spec.output.overwrite = true;
+        job
+    };
+    survives_every_crash(overwriting, expected(MERGED)).await;
+}
+
+#[tokio::test]
+async fn an_output_in_the_store_survives_every_crash() {
+    let make = async || {
+        let mut job = Job::new("unused", true).await;
+        job.spec.output.url = None;
+        job
+    };
+    let check = |job: &Job| {
+        let manifest = Manifest::of_store(&job.world.store, job.world.job).expect("there");
+        assert_eq!((manifest.bytes(), manifest.records(), manifest.sorted), (MERGED.len() as u64, 5, true));
+    };
+    survives_every_crash(make, check).await;
+}
+
+#[tokio::test]
+async fn work_that_is_done_is_not_done_again_and_half_work_is() {
+    let job = Job::new("out/", true).await;
+    job.run_until(3).1.expect_err("before the manifest");
+    let staging = job.world.file(&format!(".out.{}", job.world.job));
+    let inode = |name: &str| fs::metadata(staging.join(name)).expect("there").ino();
+    let whole = inode("part-00000");
+    fs::write(staging.join("part-00002"), "b\t2\nc\t4\nd\t6\n").expect("damaged, of the same length");
+    fs::write(staging.join(".part-00001"), "half").expect("left by a crash");
+    job.run_until(3).1.expect_err("before the manifest");
+    assert_eq!(inode("part-00000"), whole);
+    assert_eq!(fs::read_to_string(staging.join("part-00002")).expect("text"), "b\t2\nc\t4\nd\t5\n");
+    job.commit().await.expect("committed");
+    job.check_directory("out");
+}
+
+#[tokio::test]
+async fn what_appeared_under_the_name_meanwhile_is_not_touched() {
+    for (output, theirs) in [("out", "out"), ("out/", "out/theirs"), ("out/", "out")] {
+        let job = Job::new(output, true).await;
+        let path = job.world.file(theirs);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        fs::write(&path, "precious").expect("written");
+        let error = job.commit().await.expect_err("taken");
+        assert!(matches!(error, CommitError::Blocked { .. }) && error.to_string().contains("out"), "{error}");
+        assert_eq!(fs::read_to_string(&path).expect("untouched"), "precious");
+        fs::rename(job.world.file("out"), job.world.home.path().join("moved")).expect("made way");
+        job.commit().await.expect("goes on by itself");
+    }
+    let mut job = Job::new("out/", true).await;
+    job.spec.output.overwrite = true;
+    fs::create_dir(job.world.file("out")).expect("made");
+    fs::write(job.world.file("out/notes.txt"), "precious").expect("written");
+    let error = job.commit().await.expect_err("not an output");
+    assert!(error.to_string().contains("notes.txt"), "{error}");
+    assert!(job.world.file("out/notes.txt").exists());
+}
+
+#[tokio::test]
+async fn a_lost_or_damaged_part_is_named() {
+    for output in [None, Some("out/"), Some("out")] {
+        let mut job = Job::new(output.unwrap_or_default(), true).await;
+        job.spec.output.url = output.map(|name| job.world.url(name));
+        let blob = job.world.blob(Stage::Reduce, 2, job.parts[2].1);
+        let whole = fs::read(&blob).expect("there");
+        fs::write(&blob, &whole[..whole.len() - 1]).expect("cut");
+        let error = job.commit().await.expect_err("damaged");
+        assert!(matches!(error, CommitError::Lost { index: 2, .. }), "{error}");
+        fs::remove_file(&blob).expect("removed");
+        let error = job.commit().await.expect_err("gone");
+        assert!(matches!(error, CommitError::Lost { index: 2, .. }), "{error}");
+        assert!(error.to_string().contains("part-00002"), "{error}");
+        assert!(!job.world.file("out").exists());
+        fs::write(&blob, &whole).expect("restored");
+        job.commit().await.expect("goes on by itself");
+    }
+}
+
+#[tokio::test]
+async fn a_job_without_records_has_an_output_too() {
+    let mut job = Job::new("out", true).await;
+    job.parts = (0..3).map(|index| (index, Fence(0), Output::default())).collect();
+    let view = job.commit().await.expect("committed");
+    assert_eq!((view.bytes, view.records, job.files()["out"].as_str()), (0, 0, ""));
+    let mut job = Job::new("out/", true).await;
+    job.parts = vec![(0, Fence(0), Output::default())];
+    job.commit().await.expect("committed");
+    assert_eq!(job.files()["out/part-00000"], "");
+}
+
+#[tokio::test]
+async fn what_the_result_does_not_need_is_swept() {
+    let mut job = Job::new("out/", true).await;
+    let map = job.world.part(Stage::Map, 0, PARTS[0], true).await;
+    let (map, part) = (job.world.blob(Stage::Map, 0, map.1), job.world.blob(Stage::Reduce, 2, job.parts[2].1));
+    job.spec.output.url = None;
+    job.commit().await.expect("committed");
+    sweep(job.world.job, &job.world.store).await.expect("swept");
+    assert!(!map.exists() && part.exists());
+    assert_eq!(job.world.store.usage(job.world.job), fs::metadata(&part).expect("there").len());
+
+    let job = Job::new("out/", true).await;
+    let part = job.world.blob(Stage::Reduce, 2, job.parts[2].1);
+    job.commit().await.expect("committed");
+    sweep(job.world.job, &job.world.store).await.expect("swept");
+    assert!(!part.exists(), "the text is in files");
+    assert_eq!(job.world.store.usage(job.world.job), 0);
+    assert!(matches!(job.parts[2].2.at, Location::Store));
+    job.check_directory("out");
+}

@@ -5,11 +5,12 @@
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use gristmill_common::plan::PinnedFile;
 use gristmill_common::spec::Input;
-use gristmill_common::{Code, Problem, limits};
+use gristmill_common::{Problem, limits};
 use gristmill_storage::{
     HEAD_BYTES, Location, ObjectFacts, Pattern, Roots, StorageError, compression_of, list_files, pin,
 };
 
+use super::misplaced;
 use crate::store::{Store, blocking};
 
 /// Files of the store whose first bytes are read at a time.
@@ -23,7 +24,15 @@ pub(super) async fn pin_all(inputs: &[Input], store: &Store, roots: &Roots) -> R
         // The spec's check lets a generated input stand alone only, and then it never comes here.
         let Input::Url(url) = input else { return Err(Problem::at(pointer, "a generated input stands alone")) };
         let left = limits::INPUT_FILES - files.len();
-        let found = pin_input(url, left, store, roots).await.map_err(|error| problem(&error, pointer.clone()))?;
+        let found = match pin_input(url, left, store, roots).await {
+            Ok(found) if found.len() <= left => found,
+            Ok(_) | Err(StorageError::TooMany { .. }) => {
+                let detail =
+                    format!("a job reads at most {} files; pack them or make several jobs", limits::INPUT_FILES);
+                return Err(Problem::at(pointer, detail));
+            }
+            Err(error) => return Err(misplaced(&error, pointer)),
+        };
         if found.is_empty() {
             let hint = "files whose names start with `_` or `.` are left out, and `*`, `?` and `[` are wildcards unless \
                         they are percent-encoded";
@@ -86,13 +95,4 @@ async fn pin_stored(facts: ObjectFacts, store: &Store) -> Result<PinnedFile, Sto
     }
     let compression = compression_of(&url, &head)?;
     Ok(PinnedFile { url, bytes: facts.bytes, version: facts.version, compression })
-}
-
-/// What is not there is a mistake in the spec; other codes stay what they are.
-fn problem(error: &StorageError, pointer: String) -> Problem {
-    let code = match error.code() {
-        Code::NotFound => Code::Invalid,
-        code => code,
-    };
-    Problem { pointer: Some(pointer), ..Problem::new(code, error.to_string()) }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use gristmill_common::plan::{PinnedFile, Plan, PlanHead, PlanSummary, PlannedStep, Splits};
 use gristmill_common::spec::{Generated, Input};
 use gristmill_common::{Code, JobId, JobSpec, Problem, limits};
-use gristmill_storage::{Location, Roots};
+use gristmill_storage::{Location, Roots, StorageError};
 
 use crate::commit::target::Target;
 use crate::store::Store;
@@ -55,7 +55,16 @@ async fn check_output(job: JobId, spec: &JobSpec, roots: &Roots) -> Result<(), P
     let (roots, overwrite) = (roots.clone(), spec.output.overwrite);
     let checked = tokio::task::spawn_blocking(move || Target::resolve(&url, job, &roots)?.check_free(overwrite)).await;
     let checked = checked.map_err(|error| Problem::new(Code::Internal, format!("checking the output: {error}")))?;
-    checked.map_err(|error| Problem { pointer: Some("/output/url".to_owned()), ..error.problem() })
+    checked.map_err(|error| misplaced(&error, "/output/url".to_owned()))
+}
+
+/// Makes the problem with a place of the spec: what is not there is a mistake in it, other codes stay what they are.
+fn misplaced(error: &StorageError, pointer: String) -> Problem {
+    let code = match error.code() {
+        Code::NotFound => Code::Invalid,
+        code => code,
+    };
+    Problem { pointer: Some(pointer), ..Problem::new(code, error.to_string()) }
 }
 
 fn generated(spec: &JobSpec, records: u64) -> Result<Splits, Problem> {

@@ -1,1 +1,208 @@
-//! Tests.
+use std::fs;
+use std::path::Path;
+
+use gristmill_common::plan::{Compression, Piece, SplitInput};
+use gristmill_common::spec::StepSpec;
+use gristmill_common::{Digest, JobSpec};
+
+use super::*;
+use crate::store::fixture::World;
+
+fn spec(inputs: &[String]) -> JobSpec {
+    let inputs = inputs.iter().map(|url| Input::Url(url.clone())).collect();
+    JobSpec::new("job", inputs, vec![StepSpec::native("word-count")])
+}
+
+fn write(world: &World, name: &str, bytes: &[u8]) {
+    let path = world.file(name);
+    fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+    fs::write(path, bytes).expect("written");
+}
+
+async fn planned(world: &World, spec: &JobSpec) -> Result<(Arc<Plan>, PlanSummary), Problem> {
+    plan(world.job, spec, &world.store, &world.roots).await
+}
+
+fn urls(plan: &Plan) -> Vec<&str> {
+    plan.head.files.iter().map(|file| file.url.rsplit("files/").next().unwrap_or_default()).collect()
+}
+
+async fn refused(world: &World, spec: &JobSpec, code: Code, pointer: &str, part: &str) {
+    let problem = planned(world, spec).await.map(|(plan, _)| plan).expect_err(part);
+    assert_eq!((problem.code, problem.pointer.as_deref()), (code, Some(pointer)), "{problem}");
+    assert!(problem.detail.contains(part), "{problem}");
+}
+
+#[tokio::test]
+async fn inputs_are_pinned_in_input_order() {
+    let world = World::new();
+    for name in ["b/2", "b/1", "b/_skip", "a", "c.gz"] {
+        write(&world, name, name.as_bytes());
+    }
+    write(&world, "c.gz", b"\x1f\x8b\x08\0");
+    world.upload("up/x", b"12345").await;
+    world.upload("up/deep/y", b"\x1f\x8b\x08").await;
+    world.upload("up/.hidden", b"x").await;
+    world.upload("upper", b"x").await;
+    let inputs = [world.url("b/"), world.url("a"), "store://up/**".into(), world.url("*.gz"), "store://up/x".into()];
+    let (plan, summary) = planned(&world, &spec(&inputs)).await.expect("planned");
+    assert_eq!(urls(&plan), ["b/1", "b/2", "a", "store://up/deep/y", "store://up/x", "c.gz", "store://up/x"]);
+    let packed: Vec<_> = plan.head.files.iter().map(|file| file.compression == Compression::Gzip).collect();
+    assert_eq!(packed, [false, false, false, true, false, true, false]);
+    assert_eq!((summary.input_files, summary.input_bytes), (7, 3 + 3 + 1 + 3 + 5 + 4 + 5));
+    assert_eq!(summary.roots, [world.home.path().join("files").display().to_string()]);
+    assert_eq!(plan.head.steps[0].maps, 1);
+    assert_eq!(summary.digest, Digest::of(&plan.to_blob()));
+    let kept = world.store.plan(world.job, summary.digest).await.expect("written");
+    assert_eq!(kept, plan);
+    let again = planned(&world, &spec(&inputs)).await.expect("planned again");
+    assert_eq!(again.1, summary, "the same inputs make the same plan");
+}
+
+#[tokio::test]
+async fn only_inputs_in_files_need_roots() {
+    let world = World::new();
+    world.upload("a", b"text").await;
+    let (_, summary) = planned(&world, &spec(&["store://a".into()])).await.expect("planned");
+    assert_eq!(summary.roots, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn ten_thousand_small_files_are_few_tasks() {
+    let world = World::new();
+    fs::create_dir(world.file("many")).expect("made");
+    for index in 0..10_000 {
+        fs::write(world.file(&format!("many/{index:05}")), [b'x'; 1_024]).expect("written");
+    }
+    let (plan, summary) = planned(&world, &spec(&[world.url("many")])).await.expect("planned");
+    assert_eq!(summary.input_files, 10_000);
+    assert_eq!(plan.head.steps[0].maps, 9);
+    assert!(plan.to_blob().len() < 3 << 20, "{}", plan.to_blob().len());
+}
+
+#[tokio::test]
+async fn large_files_are_cut_and_packed_ones_are_not() {
+    let world = World::new();
+    write(&world, "plain", &[b'x'; 10_000]);
+    write(&world, "packed", &[b"\x1f\x8b".as_slice(), &[0; 9_998]].concat());
+    let mut spec = spec(&[world.url("plain"), world.url("packed")]);
+    spec.split.bytes = Some(2_500);
+    let (plan, _) = planned(&world, &spec).await.expect("planned");
+    let piece = |file, start, end| Some(SplitInput::Files(vec![Piece { file, start, end }]));
+    assert_eq!(plan.head.steps[0].maps, 5);
+    assert_eq!(plan.split(0, 0), piece(0, 0, 2_500));
+    assert_eq!(plan.split(0, 3), piece(0, 7_500, 10_000));
+    assert_eq!(plan.split(0, 4), piece(1, 0, 10_000));
+}
+
+#[tokio::test]
+async fn an_input_of_nothing_is_one_empty_split() {
+    let world = World::new();
+    write(&world, "empty", b"");
+    world.upload("empty", b"").await;
+    let inputs = [world.url("empty"), "store://empty".into()];
+    let (plan, summary) = planned(&world, &spec(&inputs)).await.expect("planned");
+    assert_eq!(plan.split(0, 0), Some(SplitInput::Files(Vec::new())));
+    assert_eq!((summary.input_files, summary.input_bytes, plan.head.steps[0].maps), (2, 0, 1));
+}
+
+#[tokio::test]
+async fn generated_inputs_and_chains() {
+    let world = World::new();
+    let mut spec = spec(&[]);
+    spec.inputs = vec![Input::Generated(Generated { generate: 100 })];
+    let (plan, summary) = planned(&world, &spec).await.expect("planned");
+    assert_eq!(plan.splits, Splits::Generated { records: 100, each: 7 });
+    assert_eq!((plan.head.steps[0].maps, summary.input_files), (15, 0));
+    spec.split.records = Some(1);
+    let mut map_only = StepSpec::native("b");
+    map_only.reduce = false;
+    spec.steps.extend([map_only, StepSpec { partitions: Some(2), ..StepSpec::native("c") }]);
+    let (_, summary) = planned(&world, &spec).await.expect("planned");
+    let shapes: Vec<_> = summary.shapes.iter().map(|shape| (shape.maps, shape.reduces)).collect();
+    assert_eq!(shapes, [(100, 4), (4, 0), (4, 2)]);
+    spec.inputs = vec![Input::Generated(Generated { generate: u64::MAX })];
+    refused(&world, &spec, Code::Invalid, "/split/records", "1000000").await;
+    spec.split.records = None;
+    spec.split.bytes = Some(5);
+    refused(&world, &spec, Code::Invalid, "/split/bytes", "records").await;
+}
+
+#[tokio::test]
+async fn mistakes_in_inputs_are_told_with_their_place() {
+    let world = World::new();
+    write(&world, "a", b"text");
+    write(&world, "only/_hidden", b"text");
+    write(&world, "z.txt", b"\x28\xb5\x2f\xfd....");
+    let outside = tempfile::NamedTempFile::new().expect("a file");
+    let outside = format!("file://{}", outside.path().display());
+    let journal = format!("file://{}/data/store", world.home.path().display());
+    let cases = [
+        (world.url("missing"), Code::Invalid, "missing"),
+        (world.url("*.log"), Code::Invalid, "names no file"),
+        (world.url("only"), Code::Invalid, "names no file"),
+        ("store://missing".into(), Code::Invalid, "store://missing"),
+        ("store://up/*".into(), Code::Invalid, "names no file"),
+        (outside, Code::Forbidden, "--allow-path"),
+        (journal, Code::Forbidden, "--allow-path"),
+        (world.url("../data/x"), Code::Invalid, "`..`"),
+        (world.url("z.txt"), Code::Unsupported, "z.txt"),
+        ("s3://bucket/a".into(), Code::Unsupported, "not built"),
+    ];
+    for (url, code, part) in cases {
+        refused(&world, &spec(&[world.url("a"), url]), code, "/inputs/1", part).await;
+    }
+    let mut records = spec(&[world.url("a")]);
+    records.split.records = Some(5);
+    refused(&world, &records, Code::Invalid, "/split/records", "generated").await;
+}
+
+#[tokio::test]
+async fn too_many_tasks_are_refused() {
+    let world = World::new();
+    write(&world, "a", &vec![b'x'; 1_000_001]);
+    let mut tiny = spec(&[world.url("a")]);
+    tiny.split.bytes = Some(1);
+    refused(&world, &tiny, Code::Invalid, "/split/bytes", "1000001").await;
+    let mut wide = spec(&[world.url("a")]);
+    wide.steps = vec![StepSpec { partitions: Some(limits::PARTITIONS), ..StepSpec::native("a") }; 64];
+    refused(&world, &wide, Code::Invalid, "/steps", "fewer").await;
+}
+
+#[tokio::test]
+async fn outputs_that_cannot_be_are_refused_at_once() {
+    let world = World::new();
+    write(&world, "a", b"text");
+    write(&world, "taken", b"text");
+    write(&world, "mine/notes.txt", b"text");
+    fs::create_dir(world.file("empty")).expect("made");
+    std::os::unix::fs::symlink(world.file("a"), world.file("link")).expect("linked");
+    let outside = tempfile::tempdir().expect("a directory");
+    let cases: [(String, bool, Result<(), (Code, &str)>); 15] = [
+        (world.url("new"), false, Ok(())),
+        (world.url("new/"), false, Ok(())),
+        (world.url("taken"), false, Err((Code::Conflict, "overwrite"))),
+        (world.url("taken"), true, Ok(())),
+        (world.url("taken/"), true, Err((Code::Conflict, "no directory"))),
+        (world.url("empty/"), false, Err((Code::Conflict, "overwrite"))),
+        (world.url("empty/"), true, Ok(())),
+        (world.url("empty"), true, Err((Code::Conflict, "no file"))),
+        (world.url("mine/"), true, Err((Code::Forbidden, "notes.txt"))),
+        (world.url("no/new"), false, Err((Code::Invalid, "does not exist"))),
+        (world.url("a/new"), false, Err((Code::Invalid, "is a file"))),
+        (world.url("link"), true, Err((Code::Forbidden, "symbolic link"))),
+        (world.url("*"), false, Err((Code::Invalid, "wildcards"))),
+        (world.url(""), true, Err((Code::Forbidden, "--allow-path"))),
+        (format!("file://{}/new", outside.path().display()), false, Err((Code::Forbidden, "--allow-path"))),
+    ];
+    for (url, overwrite, expected) in cases {
+        let mut spec = spec(&[world.url("a")]);
+        spec.output.url = Some(url.clone());
+        spec.output.overwrite = overwrite;
+        match expected {
+            Ok(()) => drop(planned(&world, &spec).await.expect(&url)),
+            Err((code, part)) => refused(&world, &spec, code, "/output/url", part).await,
+        }
+    }
+    assert!(Path::new(&world.file("mine/notes.txt")).exists());
+}

@@ -12,6 +12,8 @@
 //! threads that may block.
 
 mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod outputs;
 mod plans;
 mod room;
@@ -44,6 +46,8 @@ struct Inner {
     usage: Mutex<Usage>,
     plans: Mutex<PlanCache>,
     next_temporary: AtomicU64,
+    /// Jobs that had blobs when the store was opened, until they were compared with the journal.
+    found: Mutex<Vec<JobId>>,
 }
 
 /// Name of the manifest of an output: the last file to appear.
@@ -83,7 +87,9 @@ impl Store {
         sweep_uploads(&files).map_err(|error| StorageError::io("sweep", &files, error))?;
         let outputs = directory.join("outputs");
         let usage = Usage::measure(&outputs).map_err(|error| StorageError::io("list", &outputs, error))?;
+        let found = jobs_in(&directory)?;
         Ok(Self(Arc::new(Inner {
+            found: Mutex::new(found),
             files: Objects::local(&files)?,
             room: Room::new(&directory, limits),
             directory,
@@ -139,22 +145,17 @@ impl Store {
 
     /// Deletes everything of jobs that `is_known` does not know: what a crash between an upload and a removal left.
     ///
+    /// Only jobs that had blobs when the store was opened are looked at, so that one accepted since is safe.
+    ///
     /// # Errors
-    /// If the store cannot be listed or something cannot be deleted.
+    /// If something cannot be deleted.
     pub async fn drop_unknown_jobs(&self, is_known: impl Fn(JobId) -> bool + Send + 'static) -> Result<(), StoreError> {
         let store = self.clone();
         blocking(move || {
-            for name in ["plans", "outputs"] {
-                let directory = store.0.directory.join(name);
-                let failed = |error| StorageError::io("list", &directory, error);
-                for entry in fs::read_dir(&directory).map_err(failed)? {
-                    let file = entry.map_err(failed)?.file_name();
-                    let id = Path::new(&file).file_stem().and_then(|stem| stem.to_str()?.parse::<JobId>().ok());
-                    if let Some(job) = id.filter(|job| !is_known(*job)) {
-                        store.drop_outputs(job)?;
-                        store.drop_plan(job)?;
-                    }
-                }
+            let found = std::mem::take(&mut *lock(&store.0.found));
+            for job in found.into_iter().filter(|job| !is_known(*job)) {
+                store.drop_outputs(job)?;
+                store.drop_plan(job)?;
             }
             Ok(())
         })
@@ -193,6 +194,22 @@ where
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What is behind these locks is counts and a cache: usable whatever a panicking holder did.
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Lists the jobs that have blobs.
+fn jobs_in(directory: &Path) -> Result<Vec<JobId>, StorageError> {
+    let mut jobs = Vec::new();
+    for name in ["plans", "outputs"] {
+        let directory = directory.join(name);
+        let failed = |error| StorageError::io("list", &directory, error);
+        for entry in fs::read_dir(&directory).map_err(failed)? {
+            let file = entry.map_err(failed)?.file_name();
+            jobs.extend(Path::new(&file).file_stem().and_then(|stem| stem.to_str()?.parse::<JobId>().ok()));
+        }
+    }
+    jobs.sort_unstable();
+    jobs.dedup();
+    Ok(jobs)
 }
 
 /// Deletes uploads that a crash interrupted: `object_store` writes them as `NAME#NUMBER`, and encodes `#` in names.

@@ -100,7 +100,8 @@ impl Store {
         let mut file = tokio::fs::File::from_std(staged.try_clone().map_err(failed)?);
         let mut since_look = 0;
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|error| StorageError::Broken { what: name.to_owned(), why: error.to_string() })?;
+            let chunk =
+                chunk.map_err(|error| StorageError::Broken { what: name.to_owned(), why: error.to_string() })?;
             reservation.grow(name, chunk.len() as u64)?;
             since_look += chunk.len() as u64;
             if since_look >= LOOK_EVERY_BYTES {

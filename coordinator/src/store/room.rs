@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use gristmill_common::{JobId, limits};
 use gristmill_storage::StorageError;
 
-
 /// What the store may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StoreLimits {
