@@ -1,0 +1,74 @@
+//! The `gristmill` command: a table of contents, one command per file.
+//!
+//! `run`, `worker` and `submit` are the sdk's, so that a user's own program has the same ones. A library, so that a
+//! binary with more programs (the tests' one) is the same command.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use gristmill_coordinator::CoordinatorArgs;
+use gristmill_sdk::app::{self, run, submit, worker as serve};
+use gristmill_worker::Programs;
+
+mod commands;
+mod table;
+mod view;
+
+use commands::{coordinator, job, output, worker};
+
+/// MapReduce for any fleet you can reach over HTTP.
+#[derive(Parser)]
+#[command(name = "gristmill", version, about, long_about = None)]
+#[command(after_help = "\
+First minute:
+  gristmill run word-count 'logs/*.gz' -o counts.tsv     a job on this machine, no server
+  gristmill coordinator --listen 0.0.0.0:4750            prints the line to paste on every worker
+  gristmill submit word-count 'logs/*.gz'                the same job on all of them
+
+Exit codes: 0 ok, 1 error, 2 usage, 3 job failed, 4 cancelled, 5 unreachable or refused, 124 wait timed out, 130 Ctrl-C")]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a job in this process, without a server
+    Run(Box<run::RunArgs>),
+    /// Start a coordinator: takes jobs, hands their tasks to workers
+    Coordinator(Box<CoordinatorArgs>),
+    /// Serve a coordinator with this machine's slots; `worker ls` and `worker drain` look after them
+    Worker(worker::WorkerArgs),
+    /// Hand a job to a running coordinator
+    Submit(Box<submit::SubmitArgs>),
+    /// List, show, explain, wait for, cancel and remove jobs
+    Job(job::JobArgs),
+    /// Print the output of a job
+    Output(output::OutputArgs),
+}
+
+/// Reads the command line and does what it says, with these programs.
+pub fn main(programs: Programs) -> ExitCode {
+    if let Some(code) = gristmill_worker::executor::run_if_asked(&programs) {
+        return code;
+    }
+    let line = Line::parse();
+    let long_running = match &line.command {
+        Command::Coordinator(_) => true,
+        Command::Worker(args) => args.serves(),
+        Command::Run(_) | Command::Submit(_) | Command::Job(_) | Command::Output(_) => false,
+    };
+    app::block_on(long_running, async move {
+        match line.command {
+            Command::Run(args) => run::run(&args, programs).await,
+            Command::Coordinator(args) => coordinator::run(*args).await,
+            Command::Worker(args) => match args.command {
+                None => serve::run(&args.serve, programs).await,
+                Some(command) => worker::run(&command).await,
+            },
+            Command::Submit(args) => submit::run(&args, &programs).await,
+            Command::Job(args) => job::run(&args).await,
+            Command::Output(args) => output::run(&args).await,
+        }
+    })
+}

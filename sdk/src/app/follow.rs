@@ -1,0 +1,81 @@
+//! Waits for a job to end while a person watches, and hands its output on.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use gristmill_client::{Client, retry};
+use gristmill_common::JobId;
+use gristmill_common::api::JobView;
+use tokio::io::AsyncWriteExt as _;
+
+use super::progress::Progress;
+
+/// How often the display is drawn.
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// How long a coordinator may be away before watching gives up; the job is not affected.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How watching a job ended.
+#[derive(Debug)]
+pub enum Watched {
+    /// The job is over.
+    Over(Box<JobView>),
+    /// Ctrl-C came first.
+    Interrupted,
+    /// The time given ran out first.
+    TimedOut(Box<JobView>),
+}
+
+/// Watches a job until it is over, Ctrl-C, or `limit`.
+///
+/// # Errors
+/// If the coordinator refuses, or stays out of reach longer than the client tries.
+pub async fn watch(client: &Client, job: JobId, progress: &mut Progress, limit: Option<Duration>) -> Result<Watched> {
+    let interrupt = tokio::signal::ctrl_c();
+    let out_of_time = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(interrupt, out_of_time);
+    let mut last = client.job(&job.to_string(), None).await?;
+    loop {
+        progress.show(&last);
+        if last.state.is_over() {
+            return Ok(Watched::Over(Box::new(last)));
+        }
+        let id = job.to_string();
+        tokio::select! {
+            view = retry::idempotent(PATIENCE, || client.job(&id, Some(REDRAW))) => last = view?,
+            _ = &mut interrupt => return Ok(Watched::Interrupted),
+            () = &mut out_of_time => return Ok(Watched::TimedOut(Box::new(last))),
+        }
+    }
+}
+
+/// Copies the output of a succeeded job to stdout: merged by key, or concatenated when it has no order.
+///
+/// # Errors
+/// If the output cannot be read or stdout cannot be written; a closed pipe is not an error.
+pub async fn print_output(client: &Client, job: JobId, merged: bool) -> Result<()> {
+    let mut download = client.output(&job.to_string(), merged, None).await?;
+    let mut stdout = tokio::io::stdout();
+    while let Some(chunk) = download.chunk().await? {
+        match stdout.write_all(&chunk).await {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            result => result.context("cannot write to stdout")?,
+        }
+    }
+    match stdout.flush().await {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to stdout"),
+    }
+}
+
+/// Says whether a job's output has a key order: its last step has a reduce stage.
+#[must_use]
+pub fn is_ordered(job: &JobView) -> bool {
+    job.spec.steps.last().is_some_and(|step| step.reduce)
+}

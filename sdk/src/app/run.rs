@@ -1,0 +1,80 @@
+//! `run`: a whole job in this process, without a server.
+
+use anyhow::Result;
+use clap::Args;
+use gristmill_client::Client;
+use gristmill_common::spec::Input;
+use gristmill_worker::Programs;
+
+use super::exit::Exit;
+use super::follow::{self, Watched};
+use super::job_args::JobArgs;
+use super::paths::Typed;
+use super::progress::Progress;
+use super::upload;
+use crate::embedded::{Embedded, EmbeddedConfig};
+
+/// Arguments of `run`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  gristmill run word-count 'logs/*.gz' -o counts.tsv
+  gristmill run word-count books/ -o parts/
+  gristmill run grep -a 'error|warn' /var/log/app/
+  cat notes.txt | gristmill run word-count -
+
+Without -o the result goes to stdout, in key order. Files are read where they are; .gz is known by its content.
+The output is there when the job has succeeded, whole, or not at all.")]
+pub struct RunArgs {
+    #[command(flatten)]
+    job: JobArgs,
+
+    /// Tasks run at a time; one per processor when left out
+    #[arg(long, value_name = "N")]
+    slots: Option<u32>,
+}
+
+/// Runs the job and prints or writes its output.
+///
+/// # Errors
+/// If the job cannot be set up, or its output cannot be written.
+pub async fn run(args: &RunArgs, programs: Programs) -> Result<Exit> {
+    let args_of_job = &args.job;
+    args_of_job.check_program(&programs)?;
+    let typed = args_of_job.typed_inputs()?;
+    let mut roots: Vec<_> = typed.iter().filter_map(Typed::root).collect();
+    roots.extend(args_of_job.output_place()?.map(|(_, parent)| parent));
+    roots.sort();
+    roots.dedup();
+    let embedded = Embedded::start(EmbeddedConfig { roots, slots: args.slots }, programs).await?;
+    let result = run_job(args_of_job, &typed, embedded.client()).await;
+    embedded.stop().await;
+    result
+}
+
+async fn run_job(args: &JobArgs, typed: &[Typed], client: &Client) -> Result<Exit> {
+    let mut progress = Progress::new(args.quiet);
+    let mut inputs: Vec<Input> = Vec::with_capacity(typed.len());
+    for input in typed {
+        inputs.push(match input.input() {
+            Some(input) => input,
+            None => upload::stdin(client).await?,
+        });
+    }
+    let spec = args.spec(inputs)?;
+    let submitted = client.submit(&spec, &upload::fresh_key(), None).await?;
+    match follow::watch(client, submitted.id, &mut progress, None).await? {
+        Watched::Over(job) => {
+            progress.close(&job);
+            if Exit::of_job(&job) == Exit::Ok && args.output.is_none() {
+                follow::print_output(client, job.id, follow::is_ordered(&job)).await?;
+            }
+            Ok(Exit::of_job(&job))
+        }
+        Watched::Interrupted | Watched::TimedOut(_) => {
+            progress.say("interrupted: the job is cancelled, nothing was written");
+            let _ = client.cancel(&submitted.id.to_string()).await;
+            Ok(Exit::Interrupted)
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `worker`: serves a coordinator with this machine's slots.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use gristmill_worker::{Executors, Programs, WorkerConfig};
+use tokio_util::sync::CancellationToken;
+
+use super::exit::Exit;
+use super::signals;
+
+/// Arguments of `worker`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  gristmill worker --join 'https://HOST:4750#<certificate hash>.<worker token>'
+  gristmill worker --join http://127.0.0.1:4750#.<worker token> --slots 8
+
+The coordinator prints the line to paste. The worker only needs to reach it; nothing listens here.
+SIGTERM drains: what runs is finished and reported, then the worker stops.")]
+pub struct WorkerArgs {
+    /// The line that the coordinator printed
+    #[arg(long, env = "GRISTMILL_JOIN", value_name = "URL", hide_env_values = true)]
+    pub join: Option<String>,
+
+    /// Tasks run at a time; one per processor when left out
+    #[arg(long, env = "GRISTMILL_SLOTS", value_name = "N")]
+    pub slots: Option<u32>,
+
+    /// Directory from which jobs may read inputs; may be repeated, none by default
+    #[arg(long, env = "GRISTMILL_ALLOW_PATH", value_name = "DIR", value_delimiter = ':')]
+    pub allow_path: Vec<PathBuf>,
+
+    /// Where outputs, unacknowledged reports and the worker's id are kept
+    /// [default: $XDG_STATE_HOME/gristmill]
+    #[arg(long, env = "GRISTMILL_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// A name for people; the host's when left out
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// Runs the worker until it is drained, refused, or told to stop.
+///
+/// # Errors
+/// If it cannot start, or the coordinator refuses it.
+pub async fn run(args: &WorkerArgs, programs: Programs) -> Result<Exit> {
+    let join = args.join.as_deref().context(
+        "no coordinator: give --join with the line that `gristmill coordinator` printed (or GRISTMILL_JOIN)",
+    )?;
+    let endpoint = join.parse().context("--join is not a coordinator's join line")?;
+    let state_dir = match &args.state_dir {
+        Some(dir) => dir.clone(),
+        None => gristmill_worker::default_state_dir()?,
+    };
+    let mut config = WorkerConfig::new(endpoint, state_dir);
+    config.slots = args.slots.unwrap_or_else(super::processors);
+    config.roots.clone_from(&args.allow_path);
+    config.name.clone_from(&args.name);
+    config.executors = Executors::this_executable()?;
+    let shutdown = CancellationToken::new();
+    signals::cancel_on_stop(shutdown.clone());
+    gristmill_worker::run(config, programs, shutdown).await?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,106 @@
+//! The `gristmill` command with programs that misbehave or take their time, for tests and for trying things by hand.
+//!
+//! `paced-word-count MS`: each map and each reduce task sleeps that long first. `faulty MODE MARKER`: misbehaves at the
+//! first line that holds the marker; the modes are panic, error, abort, exit, overflow and loop.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use gristmill_sdk::prelude::*;
+
+struct PacedWords {
+    pace: Duration,
+}
+
+impl Mapper for PacedWords {
+    type Key = [u8];
+    type Value = u64;
+
+    fn start(&mut self, _: &Start<'_>) -> Result<()> {
+        std::thread::sleep(std::mem::take(&mut self.pace));
+        Ok(())
+    }
+
+    fn map(&mut self, line: &[u8], out: &mut Emit<'_, [u8], u64>) -> Result<()> {
+        for word in line.split(|byte| b" \t\n\x0b\x0c\r".contains(byte)).filter(|word| !word.is_empty()) {
+            out.emit(word, &1);
+        }
+        Ok(())
+    }
+}
+
+struct PacedTotals {
+    pace: Duration,
+}
+
+impl Reducer for PacedTotals {
+    type Key = [u8];
+    type Value = u64;
+
+    fn reduce(&mut self, word: &[u8], counts: &mut Values<'_, u64>, out: &mut Lines<'_>) -> Result<()> {
+        std::thread::sleep(std::mem::take(&mut self.pace));
+        out.emit(word, counts.sum::<u64>());
+        Ok(())
+    }
+}
+
+fn pace(args: &[String]) -> Duration {
+    Duration::from_millis(args.first().and_then(|arg| arg.parse().ok()).unwrap_or(0))
+}
+
+struct Faulty {
+    mode: String,
+    marker: Vec<u8>,
+}
+
+impl Mapper for Faulty {
+    type Key = [u8];
+    type Value = u64;
+
+    fn map(&mut self, line: &[u8], out: &mut Emit<'_, [u8], u64>) -> Result<()> {
+        if line.windows(self.marker.len().max(1)).any(|window| window == self.marker) {
+            misbehave(&self.mode)?;
+        }
+        out.emit(line, &1);
+        Ok(())
+    }
+}
+
+fn misbehave(mode: &str) -> Result<()> {
+    match mode {
+        "panic" => panic!("the test's panic"),
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(3),
+        "overflow" => {
+            std::hint::black_box(overflow(1));
+        }
+        "loop" => loop {
+            std::thread::sleep(Duration::from_millis(10));
+        },
+        _ => bail!("the test's error"),
+    }
+    Ok(())
+}
+
+#[expect(unconditional_recursion, reason = "this is how a stack overflows")]
+fn overflow(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 1024]);
+    overflow(depth + 1) + frame[7]
+}
+
+fn main() -> ExitCode {
+    let paced: Job = Job::map(|args| PacedWords { pace: pace(args) })
+        .combine(Sum)
+        .reduce(|args| PacedTotals { pace: pace(args) })
+        .into();
+    let faulty: Job = Job::map(|args| Faulty {
+        mode: args.first().cloned().unwrap_or_default(),
+        marker: args.get(1).cloned().unwrap_or_default().into_bytes(),
+    })
+    .into();
+    let programs =
+        gristmill_sdk::jobs::all().with("paced-word-count", Arc::new(paced)).with("faulty", Arc::new(faulty));
+    gristmill_cli::main(programs)
+}

@@ -1,0 +1,64 @@
+//! The texts, jobs and questions that the tests share.
+
+use anyhow::Result;
+use gristmill_common::JobSpec;
+use gristmill_common::api::EventView;
+use gristmill_common::spec::{Input, StepSpec};
+use gristmill_tests::{Cluster, cluster, oracle};
+
+/// The program under test: the `gristmill` command with test programs beside the ready-made ones.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_gristmill-under-test");
+
+/// The texts of the repository.
+pub fn texts() -> Result<[Vec<u8>; 2]> {
+    Ok([cluster::text("pg-being_ernest.txt")?, cluster::text("pg-metamorphosis.txt")?])
+}
+
+/// Their word count.
+pub fn expected() -> Result<Vec<u8>> {
+    let texts = texts()?;
+    Ok(oracle::word_count(&[&texts[0], &texts[1]]))
+}
+
+/// Uploads the texts and returns a job that counts their words, in about 35 maps of 8 KiB and 3 reduces.
+///
+/// `pace`: each map and each reduce sleeps this many milliseconds.
+pub async fn job(cluster: &Cluster, name: &str, pace: Option<u64>) -> Result<JobSpec> {
+    let texts = texts()?;
+    let urls = cluster.upload(&[("ernest.txt", &texts[0]), ("metamorphosis.txt", &texts[1])]).await?;
+    let mut step = StepSpec::native(if pace.is_some() { "paced-word-count" } else { "word-count" });
+    step.args = pace.iter().map(u64::to_string).collect();
+    step.partitions = Some(3);
+    let mut spec = JobSpec::new(name, urls.into_iter().map(Input::Url).collect(), vec![step]);
+    spec.split.bytes = Some(8 << 10);
+    Ok(spec)
+}
+
+/// Counts the events of a kind.
+pub fn count(events: &[EventView], kind: &str) -> usize {
+    events.iter().filter(|event| event.kind == kind).count()
+}
+
+/// Finds tasks that were granted again after they had been won, though their output was not lost.
+pub fn redone(events: &[EventView]) -> Vec<String> {
+    let mut won = std::collections::BTreeSet::new();
+    let mut redone = Vec::new();
+    for event in events {
+        let entry = &event.entry;
+        let tasks = |entry: &serde_json::Value| {
+            let first = entry["tasks"]["first"].as_u64().unwrap_or(0);
+            let count = entry["tasks"]["count"].as_u64().unwrap_or(0);
+            let stage = format!("{}.{}", entry["step"], entry["stage"]);
+            (first..first + count).map(move |task| format!("{stage}.{task}"))
+        };
+        match event.kind.as_str() {
+            "won" => won.extend(tasks(entry)),
+            "granted" => redone.extend(tasks(entry).filter(|task| won.contains(task))),
+            "reopened" => {
+                won.remove(&format!("{}.\"map\".{}", entry["step"], entry["map"]));
+            }
+            _ => {}
+        }
+    }
+    redone
+}
