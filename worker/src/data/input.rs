@@ -200,11 +200,7 @@ impl<R: Read> Blocks<R> {
 type FileBlocks = Blocks<Box<dyn Read + Send>>;
 
 /// Opens a range. A packed file is read whole, by the range that starts it.
-pub(super) fn open(piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<Option<FileBlocks>, Reason> {
-    open_sized(piece, inputs, BUFFER_BYTES)
-}
-
-pub(super) fn open_sized(
+pub(super) fn open(
     piece: &InputPiece<'_>,
     inputs: &dyn Inputs,
     buffer_bytes: usize,

@@ -30,6 +30,17 @@ pub fn map<M: MapFunction, C: Accumulate>(
     combiner: Option<C>,
     text: Text,
 ) -> Result<TaskDone, Reason> {
+    map_with(task, mapper, combiner, text, input::BUFFER_BYTES)
+}
+
+/// As [`map`] with another size of buffer, which must not matter to the result.
+pub(super) fn map_with<M: MapFunction, C: Accumulate>(
+    task: MapTask<'_>,
+    mapper: &mut M,
+    combiner: Option<C>,
+    text: Text,
+    buffer_bytes: usize,
+) -> Result<TaskDone, Reason> {
     let layout = Layout::new(task.step, task.fence, task.output, task.scratch).watched(&task.position, &task.cancel);
     let sink: Box<dyn Sink> = match combiner {
         _ if task.step.reduces == 0 => Box::new(PartSink::new(task.output, task.fence, text)),
@@ -38,7 +49,7 @@ pub fn map<M: MapFunction, C: Accumulate>(
     };
     task.position.begin(task.fence, size_of_input(&task.input));
     let out = Collector::new(sink, task.position, task.cancel);
-    let mut attempt = Attempt { mapper, out, records: 0, done: 0 };
+    let mut attempt = Attempt { mapper, out, buffer_bytes, records: 0, done: 0 };
     match task.input {
         MapInput::Pieces { pieces, inputs } => {
             for piece in &pieces {
@@ -62,6 +73,7 @@ fn size_of_input(input: &MapInput<'_>) -> u64 {
 struct Attempt<'m, M> {
     mapper: &'m mut M,
     out: Collector,
+    buffer_bytes: usize,
     records: u64,
     done: u64,
 }
@@ -76,7 +88,7 @@ impl<M: MapFunction> Attempt<'_, M> {
 
     fn read_piece(&mut self, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<(), Reason> {
         let before = self.done;
-        if let Some(mut blocks) = input::open(piece, inputs)? {
+        if let Some(mut blocks) = input::open(piece, inputs, self.buffer_bytes)? {
             self.enter(Spot::File(piece.index), &piece.file.url, piece.start)?;
             let size = piece.end - piece.start;
             while let Some(block) = blocks.next_block().map_err(|error| input::explain(piece.file, error))? {
