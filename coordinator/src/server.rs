@@ -343,7 +343,7 @@ fn serve(
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let head = Duration::from_millis(limits::HEADER_READ_MS);
     let service = router.into_make_service();
-    let plain = axum_server::from_tcp(listener)?.http1_only().handle(handle);
+    let plain = axum_server::from_tcp(listener)?.handle(handle);
     Ok(match tls {
         None => {
             let mut server = plain.acceptor(NoDelayAcceptor::new()).http1_only();
