@@ -12,9 +12,15 @@ use super::tasks::Tasks;
 impl Scheduler {
     /// Checks every cross-reference.
     ///
-    /// # Errors
-    /// The first one that is broken, in words.
-    pub fn check_invariants(&self) -> Result<(), String> {
+    /// # Panics
+    /// When one is broken: a bug here, never a peer's doing.
+    pub fn check_invariants(&self) {
+        let broken = self.broken_invariant().err();
+        assert!(broken.is_none(), "invariant broken: {}", broken.unwrap_or_default());
+    }
+
+    /// Looks for a cross-reference that is broken, and says which.
+    pub(crate) fn broken_invariant(&self) -> Result<(), String> {
         let mut running = BTreeMap::<(WorkerId, Fence), (gristmill_common::JobId, u16, Stage, u32, u32)>::new();
         for (id, job) in &self.durable.jobs {
             for (index, step) in (0_u16..).zip(job.steps()) {

@@ -32,8 +32,12 @@ pub use entry::{Entry, Idempotency, Loss, WallMs};
 pub use story::story;
 pub use view::{JobFilter, TaskFilter};
 
+#[cfg(test)]
+pub(crate) use durable::Durable;
+
 use gristmill_common::{Epoch, Fence, JobId, Problem, TokenSecret, limits};
 
+#[cfg(not(test))]
 use durable::Durable;
 use soft::Soft;
 
@@ -68,8 +72,6 @@ pub(crate) enum Bug {
     MassExpiryOnRestart,
     CommitCancelled,
     UnreachableGrant,
-    OldPlanAccepted,
-    ForgottenReservation,
 }
 
 /// The scheduler.

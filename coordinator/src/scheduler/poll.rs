@@ -86,7 +86,9 @@ impl Scheduler {
         if known.session == request.session {
             return match request.seq.cmp(&known.last_seq) {
                 std::cmp::Ordering::Greater => Ok(Admission::Next),
-                std::cmp::Ordering::Equal => Ok(Admission::Repeat),
+                std::cmp::Ordering::Equal if known.parked.is_some() || known.answer.is_some() => Ok(Admission::Repeat),
+                // It was parked when its lease ended, and never answered.
+                std::cmp::Ordering::Equal => Ok(Admission::Next),
                 std::cmp::Ordering::Less => {
                     stale(format!("poll {} of the session came after poll {}", request.seq, known.last_seq))
                 }
@@ -127,7 +129,6 @@ impl Scheduler {
                 (Reply::Parked { hold_ms: parked.until_ms.saturating_sub(now) }, false)
             }
             Some((_, None, Some(answer))) => (Reply::Poll(answer), true),
-            // Its poll was parked when its lease ended: there is no answer to repeat.
             _ => (
                 Reply::Refused(Problem::new(Code::Stale, "the poll was given up: poll again with a new number")),
                 false,

@@ -124,10 +124,7 @@ impl Scheduler {
         }
         match job.step(granted.step) {
             Some(step) if granted.tasks.end() <= step.tasks(granted.stage).count => {
-                let floor = step.floor;
-                #[cfg(test)]
-                let floor = if self.bug == Some(super::Bug::OldPlanAccepted) { Fence(0) } else { floor };
-                (granted.first_fence < floor).then_some(Verdict::Superseded)
+                (granted.first_fence < step.floor).then_some(Verdict::Superseded)
             }
             _ => Some(Verdict::Conflict),
         }

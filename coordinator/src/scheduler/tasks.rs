@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use gristmill_common::wire::{Done, Location, Output};
-use gristmill_common::{Fence, FenceRange, TaskRange, WorkerId};
+use gristmill_common::{Fence, TaskRange, WorkerId};
 
 use super::range_set::RangeSet;
 
@@ -81,10 +81,6 @@ pub(crate) struct Totals {
 }
 
 impl Attempts {
-    pub(crate) fn fences(&self) -> FenceRange {
-        FenceRange { first: self.first_fence, count: self.tasks.count }
-    }
-
     /// Cuts out `tasks`, which overlap: what lies before, inside and behind.
     fn cut(self, tasks: TaskRange) -> (Option<Self>, Self, Option<Self>) {
         let piece = |from: u32, to: u32| Self {

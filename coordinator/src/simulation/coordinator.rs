@@ -1,0 +1,356 @@
+//! The coordinator around the real scheduler: a driver with group commit, a journal that loses its tail in a crash, a
+//! planner and a committer. It keeps the driver's rule: what promises something waits for the disk, a grant does not.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use gristmill_common::api::{JobState, OutputView};
+use gristmill_common::plan::{PlanSummary, StepShape};
+use gristmill_common::wire::{Location, Verdict, output_name};
+use gristmill_common::{Digest, Epoch, JobId, Problem, SessionId, Stage, TokenSecret};
+
+use super::network::{Event, Whom};
+use super::oracle::Moment;
+use super::work::{NOTHING, sequential};
+use super::world::World;
+use crate::scheduler::{Bug, Command, Durable, Entry, Loss, Now, Outcome, Reply, Scheduler, SchedulerConfig};
+
+#[derive(Default)]
+pub(super) struct Coordinator {
+    pub(super) scheduler: Option<Scheduler>,
+    pub(super) life: u64,
+    started: u64,
+    pub(super) journal: Vec<Entry>,
+    pending: Vec<Entry>,
+    /// How many of `pending` are being written.
+    writing: usize,
+    /// Replies and how many entries must be durable before each.
+    waiting: VecDeque<(usize, To, Box<Reply>)>,
+    parked: BTreeMap<SessionId, (u64, Whom)>,
+    parks: u64,
+    shadow: Durable,
+    tick_at: u64,
+    counter: u64,
+}
+
+/// For whom a reply is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum To {
+    Worker(Whom),
+    Submitter(usize),
+    Canceller(JobId),
+    Nobody,
+}
+
+const CLUSTER: uuid::Uuid = uuid::Uuid::from_u128(77);
+
+impl World {
+    fn config(&self) -> SchedulerConfig {
+        SchedulerConfig { lease_ms: self.options.lease_ms, hold_ms: 1_000, renew_ms: 250 }
+    }
+
+    pub(super) fn mono(&self) -> Now {
+        // The wall clock jumps: no decision may follow it.
+        Now { mono_ms: self.now - self.coordinator.started, wall_ms: 1_000_000 + (self.now * 7) % 5_000 }
+    }
+
+    pub(super) fn start_coordinator(&mut self) -> Result<(), String> {
+        if self.coordinator.scheduler.is_some() {
+            return Ok(());
+        }
+        let config = self.config();
+        let here = &mut self.coordinator;
+        here.started = self.now;
+        here.life += 1;
+        here.counter += 1;
+        let epoch = Epoch { cluster: CLUSTER, counter: here.counter };
+        here.shadow = Durable::default();
+        let mut read = here.journal.clone();
+        if self.options.json {
+            read = serde_json::from_str(&serde_json::to_string(&read).unwrap()).unwrap();
+        }
+        read.iter().for_each(|entry| here.shadow.apply(entry));
+        let mut scheduler = Scheduler::recover(read.into_iter(), TokenSecret::new([7; 32]), config);
+        scheduler.bug = self.options.bug;
+        self.oracle.restart(&self.coordinator.journal)?;
+        let entries = scheduler.start(epoch, Now { mono_ms: 0, wall_ms: 0 });
+        self.note(|| format!("coordinator starts as epoch {}", epoch.counter));
+        self.judge(&entries)?;
+        let here = &mut self.coordinator;
+        here.tick_at = u64::MAX;
+        here.journal.extend(entries);
+        let (planning, committing) = (scheduler.planning_jobs(), scheduler.committing_jobs());
+        here.scheduler = Some(scheduler);
+        let life = here.life;
+        for job in planning {
+            self.after(20, Event::Planned { life, job });
+        }
+        for job in committing {
+            self.seen("commit resumed");
+            self.after(20, Event::Committed { life, job });
+        }
+        self.check_submitted()?;
+        self.schedule_tick();
+        Ok(())
+    }
+
+    /// The process ends. What was being written may be on disk or not; what was not is lost.
+    pub(super) fn crash_coordinator(&mut self) {
+        if self.coordinator.scheduler.take().is_none() {
+            return;
+        }
+        let applied = self.random.chance(500);
+        let here = &mut self.coordinator;
+        here.life += 1;
+        let writing = here.writing;
+        if applied {
+            here.journal.extend(here.pending.drain(..writing));
+        }
+        let lost = here.pending.len();
+        here.pending.clear();
+        here.waiting.clear();
+        here.parked.clear();
+        here.writing = 0;
+        if applied && writing > 0 {
+            self.seen("append applied but reported failed");
+        }
+        if lost > 0 {
+            self.seen("journal tail lost");
+        }
+        self.note(|| format!("coordinator crashes, {lost} entries lost"));
+    }
+
+    fn judge(&mut self, entries: &[Entry]) -> Result<(), String> {
+        let moment = Moment { now: self.now, started: self.coordinator.started, lease_ms: self.options.lease_ms };
+        for entry in entries {
+            self.note(|| format!("  {entry:?}"));
+            self.coordinator.shadow.apply(entry);
+            self.oracle.check(entry, &moment)?;
+            self.count(entry);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        let what = match entry {
+            Entry::Lost { why, .. } => match why {
+                Loss::LeaseExpired => "lease expired",
+                Loss::WorkerDied => "lost with the worker",
+                Loss::NotStarted => "lost before it was begun",
+                Loss::NotHeld => "not held",
+                Loss::Returned => "returned",
+            },
+            Entry::Granted { tasks, .. } if tasks.count > 1 => "range granted",
+            Entry::Won { tasks, .. } if tasks.count > 1 => "range won",
+            entry => entry.kind(),
+        };
+        self.seen(what);
+    }
+
+    /// Gives the scheduler a command and does what the driver does with the outcome.
+    pub(super) fn command(&mut self, command: Command, to: To) -> Result<(), String> {
+        let now = self.mono();
+        let Some(scheduler) = self.coordinator.scheduler.as_mut() else { return Ok(()) };
+        let Outcome { reply, entries, durable, wake, void } = scheduler.handle(command, now);
+        if self.options.bug.is_none_or(|bug| bug != Bug::LostRequeue) {
+            scheduler.broken_invariant()?;
+        }
+        self.steps += 1;
+        self.judge(&entries)?;
+        let here = &mut self.coordinator;
+        if here.scheduler.as_ref().is_some_and(|scheduler| *scheduler.durable() != here.shadow) {
+            return Err("the durable half is not the fold of the entries".to_owned());
+        }
+        here.pending.extend(entries);
+        if let Some(session) = void
+            && here.parked.remove(&session).is_some()
+        {
+            self.seen("poll voided");
+        }
+        let life = self.coordinator.life;
+        for session in wake {
+            if let Some(&(park, _)) = self.coordinator.parked.get(&session) {
+                self.after(0, Event::Unpark { life, session, park, expired: false });
+            }
+        }
+        self.reply(reply, durable, to);
+        self.flush();
+        self.schedule_tick();
+        Ok(())
+    }
+
+    fn reply(&mut self, reply: Reply, durable: bool, to: To) {
+        let life = self.coordinator.life;
+        if let (Reply::Parked { hold_ms }, To::Worker(whom)) = (&reply, to) {
+            let session = self.workers[whom.worker].session;
+            self.coordinator.parks += 1;
+            let park = self.coordinator.parks;
+            self.coordinator.parked.insert(session, (park, whom));
+            self.seen("poll parked");
+            return self.after(*hold_ms, Event::Unpark { life, session, park, expired: true });
+        }
+        let needed = if durable && self.options.bug != Some(Bug::AckBeforeAppend) {
+            self.coordinator.journal.len() + self.coordinator.pending.len()
+        } else {
+            0
+        };
+        self.coordinator.waiting.push_back((needed, to, Box::new(reply)));
+        self.deliver();
+    }
+
+    fn deliver(&mut self) {
+        let have = self.coordinator.journal.len();
+        let (ready, waiting): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.coordinator.waiting).into_iter().partition(|(needed, ..)| *needed <= have);
+        self.coordinator.waiting = waiting;
+        for (_, to, reply) in ready {
+            match (to, *reply) {
+                (To::Worker(to), Reply::Poll(answer)) => self.send(Event::Answer { to, answer: Box::new(Ok(*answer)) }),
+                (To::Worker(to), Reply::Refused(problem)) => self.refuse(to, problem),
+                (To::Submitter(client), Reply::Submitted { job, existing }) => {
+                    if existing {
+                        self.seen("submit repeated");
+                    }
+                    self.send(Event::SubmitAnswered { client, job });
+                }
+                (To::Submitter(client), Reply::Refused(_)) => {
+                    self.seen("submit refused");
+                    self.clients[client].refused = true;
+                }
+                (To::Canceller(job), Reply::Done) => self.send(Event::CancelAnswered { job }),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, to: Whom, problem: Problem) {
+        self.seen("poll refused");
+        self.send(Event::Answer { to, answer: Box::new(Err(problem)) });
+    }
+
+    /// Writes what gathered, if nothing is being written.
+    fn flush(&mut self) {
+        let here = &mut self.coordinator;
+        if here.writing == 0 && !here.pending.is_empty() {
+            here.writing = here.pending.len();
+            let life = here.life;
+            let ms = self.random.between(1, 15);
+            self.after(ms, Event::Flushed { life });
+        }
+    }
+
+    pub(super) fn on_flushed(&mut self) {
+        let here = &mut self.coordinator;
+        let writing = std::mem::take(&mut here.writing);
+        let written: Vec<Entry> = here.pending.drain(..writing).collect();
+        let life = here.life;
+        for entry in &written {
+            match entry {
+                Entry::JobSubmitted { job, .. } => {
+                    let ms = self.random.between(1, 300);
+                    self.after(ms, Event::Planned { life, job: *job });
+                }
+                Entry::CommitStarted { job } => {
+                    let ms = self.random.between(1, 300);
+                    self.after(ms, Event::Committed { life, job: *job });
+                }
+                _ => {}
+            }
+        }
+        self.coordinator.journal.extend(written);
+        self.deliver();
+        self.flush();
+    }
+
+    pub(super) fn on_unpark(&mut self, session: SessionId, park: u64, expired: bool) -> Result<(), String> {
+        match self.coordinator.parked.get(&session) {
+            Some(&(parked, whom)) if parked == park => {
+                self.coordinator.parked.remove(&session);
+                self.command(Command::ResumePoll { session, expired }, To::Worker(whom))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn schedule_tick(&mut self) {
+        let here = &mut self.coordinator;
+        let Some(at) = here.scheduler.as_ref().and_then(Scheduler::next_deadline) else { return };
+        let at = (here.started + at).max(self.now);
+        if here.tick_at <= self.now || at < here.tick_at {
+            here.tick_at = at;
+            let (life, ms) = (here.life, at - self.now);
+            self.after(ms, Event::Tick { life });
+        }
+    }
+
+    pub(super) fn on_tick(&mut self) -> Result<(), String> {
+        self.coordinator.tick_at = 0;
+        self.command(Command::Tick, To::Nobody)
+    }
+
+    /// The planner's result: another one after every crash, as if the input had changed meanwhile.
+    pub(super) fn on_planned(&mut self, job: JobId) -> Result<(), String> {
+        let Some(plan) = self.plan_of(job) else { return Ok(()) };
+        let mut maps = plan.maps;
+        let shape = |&reduces: &u32| {
+            let shape = StepShape { maps, reduces };
+            maps = if reduces == 0 { maps } else { reduces };
+            shape
+        };
+        let summary = PlanSummary {
+            digest: Digest::of(format!("{job} {}", self.coordinator.life).as_bytes()),
+            shapes: plan.reduces.iter().map(shape).collect(),
+            input_files: 1,
+            input_bytes: 1,
+            roots: Vec::new(),
+        };
+        self.command(Command::FinishPlan { job, result: Ok(summary) }, To::Nobody)
+    }
+
+    /// The commit: compares every part with the sequential run.
+    pub(super) fn on_committed(&mut self, job: JobId) -> Result<(), String> {
+        let Some(plan) = self.plan_of(job) else { return Ok(()) };
+        let Some(scheduler) = self.coordinator.scheduler.as_ref() else { return Ok(()) };
+        if scheduler.state(job) != Some(JobState::Committing) {
+            return Ok(());
+        }
+        let parts = scheduler.parts(job).ok_or("a committing job has no parts")?;
+        let digest = scheduler.plan_summary(job).ok_or("a committing job has no plan")?.digest;
+        let stage = if plan.reduces.last() == Some(&0) { Stage::Map } else { Stage::Reduce };
+        let step = u16::try_from(plan.reduces.len() - 1).unwrap();
+        let mut values = Vec::new();
+        for (index, fence, output) in parts {
+            values.push(match output.at {
+                Location::Nothing => NOTHING,
+                Location::Inline(text) => text.parse().unwrap(),
+                Location::Store => *(self.store.get(&output_name(job, step, stage, index, fence)))
+                    .ok_or_else(|| format!("part {index} of {job} is not in the store"))?,
+                Location::Worker(worker) => return Err(format!("part {index} of {job} is on worker {worker}")),
+            });
+        }
+        let expected = sequential(&plan, digest);
+        if values != expected {
+            return Err(format!("{job} commits {values:?}, the sequential run makes {expected:?}"));
+        }
+        let records = values.len() as u64;
+        let output = OutputView { url: String::new(), bytes: 0, records, parts: u32::try_from(records).unwrap() };
+        self.command(Command::FinishCommit { job, output }, To::Nobody)
+    }
+
+    /// Notes what a worker was told: it must survive every crash from now on.
+    pub(super) fn note_promises(&mut self, answer: &gristmill_common::wire::PollResponse, jobs: &BTreeMap<u64, JobId>) {
+        for ack in &answer.acks {
+            match ack.verdict {
+                Verdict::Accepted => {
+                    for fence in ack.fences.iter() {
+                        if let Some(job) = jobs.get(&fence.0) {
+                            self.oracle.accepted.insert((*job, fence.0));
+                        }
+                    }
+                }
+                Verdict::Duplicate => self.seen("report duplicate"),
+                Verdict::Superseded => self.seen("report superseded"),
+                Verdict::Conflict => self.seen("report conflict"),
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What a seed derives before it runs: the cluster, the jobs, and how bad the world is.
+
+use super::random::Random;
+use crate::scheduler::Bug;
+
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) seed: u64,
+    pub(super) bug: Option<Bug>,
+    /// Faults end after this long.
+    pub(super) faults_ms: u64,
+    pub(super) loss: u64,
+    pub(super) duplication: u64,
+    pub(super) replay: u64,
+    pub(super) delay_ms: u64,
+    /// Chances per second, in thousandths.
+    pub(super) worker_crash: u64,
+    pub(super) coordinator_crash: u64,
+    pub(super) pause: u64,
+    pub(super) drain: u64,
+    pub(super) cancel: u64,
+    /// Chances per attempt, in thousandths.
+    pub(super) user_failure: u64,
+    pub(super) worker_failure: u64,
+    pub(super) damage: u64,
+    pub(super) lease_ms: u64,
+    pub(super) workers: Vec<Machine>,
+    pub(super) jobs: Vec<JobPlan>,
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    /// What it says its host is.
+    pub(super) host: u64,
+    /// Where its files really are: another one than its host's means that they cannot be shared.
+    pub(super) disk: u64,
+    pub(super) slots: u32,
+    pub(super) has_program: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct JobPlan {
+    pub(super) at_ms: u64,
+    pub(super) maps: u32,
+    /// Reduces of each step; 0 for map-only.
+    pub(super) reduces: Vec<u32>,
+    pub(super) no_op: bool,
+    /// A map of the first step that always fails.
+    pub(super) poison: Option<u32>,
+    pub(super) priority: i32,
+    pub(super) task_ms: u64,
+    /// Jobs with the same number write to the same URL.
+    pub(super) output: Option<u64>,
+}
+
+impl Options {
+    pub(super) fn new(seed: u64, bug: Option<Bug>) -> Self {
+        let mut r = Random::new(seed);
+        let one = |r: &mut Random, permille: u64, most: u64| if r.chance(permille) { r.below(most + 1) } else { 0 };
+        let hosts = r.between(1, 3);
+        let count = r.between(1, 4);
+        let workers = (0..count)
+            .map(|i| {
+                let host = r.below(hosts);
+                let disk = if r.chance(60) { 100 + i } else { host };
+                Machine { host, disk, slots: u32::try_from(r.between(1, 3)).unwrap(), has_program: i == 0 || !r.chance(80) }
+            })
+            .collect();
+        let jobs = (0..r.between(1, 3)).map(|_| JobPlan::new(&mut r)).collect();
+        Self {
+            seed,
+            bug,
+            faults_ms: r.between(500, 6_000),
+            loss: one(&mut r, 600, 300),
+            duplication: one(&mut r, 500, 500),
+            replay: one(&mut r, 400, 200),
+            delay_ms: if r.chance(500) { r.between(1, 20) } else { r.between(20, 800) },
+            worker_crash: one(&mut r, 500, 800),
+            coordinator_crash: one(&mut r, 500, 800),
+            pause: one(&mut r, 400, 500),
+            drain: one(&mut r, 200, 300),
+            cancel: one(&mut r, 200, 200),
+            user_failure: one(&mut r, 300, 150),
+            worker_failure: one(&mut r, 200, 150),
+            damage: one(&mut r, 300, 100),
+            lease_ms: r.between(1_000, 3_000),
+            workers,
+            jobs,
+            json: r.chance(20),
+        }
+    }
+}
+
+impl JobPlan {
+    fn new(r: &mut Random) -> Self {
+        let no_op = r.chance(100);
+        let steps = if no_op || !r.chance(200) { 1 } else { 2 };
+        let small = |n: u64| u32::try_from(n).unwrap();
+        let reduces = |r: &mut Random| if no_op || r.chance(200) { 0 } else { small(r.between(1, 3)) };
+        let maps = if no_op { small(r.between(50, 400)) } else { small(r.between(1, 8)) };
+        Self {
+            at_ms: r.below(1_500),
+            maps,
+            reduces: (0..steps).map(|_| reduces(r)).collect(),
+            no_op,
+            poison: (!no_op && r.chance(60)).then(|| small(r.below(u64::from(maps)))),
+            priority: i32::try_from(r.below(3)).unwrap() - 1,
+            task_ms: if no_op { 0 } else { r.between(5, 700) },
+            output: r.chance(300).then(|| r.below(2)),
+        }
+    }
+}

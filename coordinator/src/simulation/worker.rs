@@ -1,0 +1,456 @@
+//! A modelled worker around the real exchange: slots, a directory with outputs and an outbox, crashes, pauses, relays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gristmill_common::wire::{Location, Outcome, PollRequest, PollResponse, Report, TaskResult, Verdict, WorkerAbout, output_name};
+use gristmill_common::{Digest, GrantName, JobId, Place, Problem, Reason, SessionId, Stage, TaskName, TaskRange, WorkerId, grant};
+use gristmill_worker::exchange::{Exchange, Identity, Instruction, Work};
+
+use super::coordinator::To;
+use super::network::{Event, Whom};
+use super::options::Machine;
+use super::random::Random;
+use super::work::{NOTHING, Place as Where, done, input_value, map_value, place_of, reduce_value};
+use super::world::World;
+use crate::scheduler::Command;
+
+/// A worker's directory. It stays when the process dies, unless the disk goes with it.
+#[derive(Default)]
+pub(super) struct Directory {
+    pub(super) disk: u64,
+    files: BTreeMap<String, u64>,
+    outbox: BTreeMap<u64, Report>,
+}
+
+pub(super) struct SimWorker {
+    pub(super) id: WorkerId,
+    pub(super) session: SessionId,
+    incarnation: u64,
+    pub(super) life: u64,
+    machine: Machine,
+    pub(super) exchange: Exchange,
+    running: BTreeMap<u64, Work>,
+    runs: u64,
+    timer: u64,
+    pub(super) paused_until: u64,
+    pub(super) is_up: bool,
+    /// It was drained and went.
+    pub(super) has_left: bool,
+    /// Jobs of the attempts it ever reported, to know what an ack was for.
+    jobs: BTreeMap<u64, JobId>,
+    relaying: BTreeSet<String>,
+}
+
+/// What came of trying to run an attempt.
+enum Tried {
+    Finished(Outcome),
+    /// The coordinator cannot be asked now.
+    Later,
+    /// The attempt is no longer this worker's.
+    GiveBack,
+}
+
+impl SimWorker {
+    pub(super) fn new(machine: &Machine, random: &mut Random) -> Self {
+        let (id, session) = (WorkerId(random.uuid()), SessionId(random.uuid()));
+        Self {
+            id,
+            session,
+            incarnation: 1,
+            life: 0,
+            machine: machine.clone(),
+            exchange: Exchange::new(identity(machine, id, session, 1)),
+            running: BTreeMap::new(),
+            runs: 0,
+            timer: 0,
+            paused_until: 0,
+            is_up: false,
+            has_left: false,
+            jobs: BTreeMap::new(),
+            relaying: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn can_work(&self) -> bool {
+        self.is_up && !self.has_left && self.machine.has_program && !self.exchange.is_draining()
+    }
+}
+
+fn identity(machine: &Machine, worker: WorkerId, session: SessionId, incarnation: u64) -> Identity {
+    let programs = if machine.has_program { vec!["program".to_owned()] } else { vec!["other".to_owned()] };
+    let about = WorkerAbout {
+        name: worker.to_string(),
+        host: format!("host {}", machine.host),
+        version: "1".to_owned(),
+        slots: machine.slots,
+        programs,
+        executable: Digest([9; 32]),
+        roots: Vec::new(),
+    };
+    Identity { worker, session, incarnation, about }
+}
+
+impl World {
+    fn whom(&self, worker: usize) -> Whom {
+        Whom { worker, life: self.workers[worker].life }
+    }
+
+    pub(super) fn is_current(&self, whom: Whom) -> bool {
+        let worker = &self.workers[whom.worker];
+        worker.is_up && worker.life == whom.life
+    }
+
+    /// Starts the process; with `fresh` in a new directory, as another worker.
+    pub(super) fn start_worker(&mut self, index: usize, fresh: bool) {
+        let (id, session) = (WorkerId(self.random.uuid()), SessionId(self.random.uuid()));
+        let now = self.now;
+        let worker = &mut self.workers[index];
+        if worker.is_up {
+            return;
+        }
+        worker.life += 1;
+        worker.is_up = true;
+        worker.has_left = false;
+        worker.session = session;
+        worker.running.clear();
+        worker.relaying.clear();
+        worker.paused_until = 0;
+        if fresh {
+            worker.id = id;
+            worker.incarnation = 0;
+        }
+        worker.incarnation += 1;
+        let mut exchange = Exchange::new(identity(&worker.machine, worker.id, session, worker.incarnation));
+        let directory = self.directories.entry(worker.id).or_default();
+        directory.disk = worker.machine.disk;
+        exchange.restore(directory.outbox.values().cloned());
+        for name in directory.files.keys() {
+            if let Some(job) = name.split('/').next().and_then(|job| job.parse().ok()) {
+                exchange.hold_job(job);
+            }
+        }
+        self.oracle.hosts.insert(worker.id, worker.machine.host);
+        worker.exchange = exchange;
+        let _ = now;
+        self.note(|| format!("worker {index} starts, fresh: {fresh}"));
+        self.set_timer(index, 1);
+    }
+
+    pub(super) fn crash_worker(&mut self, index: usize, with_directory: bool) {
+        let worker = &mut self.workers[index];
+        if !worker.is_up {
+            return;
+        }
+        worker.is_up = false;
+        worker.life += 1;
+        let id = worker.id;
+        if with_directory {
+            self.directories.remove(&id);
+            self.seen("directory lost");
+        }
+        self.note(|| format!("worker {index} crashes, directory lost: {with_directory}"));
+    }
+
+    fn set_timer(&mut self, index: usize, ms: u64) {
+        self.workers[index].timer += 1;
+        let (whom, timer) = (self.whom(index), self.workers[index].timer);
+        self.after(ms, Event::Timer { whom, timer });
+    }
+
+    pub(super) fn on_timer(&mut self, whom: Whom, timer: u64) {
+        let now = self.now;
+        let worker = &mut self.workers[whom.worker];
+        if worker.timer != timer || worker.has_left {
+            return;
+        }
+        let request = worker.exchange.next_request(now);
+        for report in &request.finished {
+            let Some(name) = grant::name_of(&report.token) else { continue };
+            for result in &report.results {
+                worker.jobs.extend(result.tasks.iter().filter_map(|task| Some((name.fence_of(task)?.0, name.job))));
+            }
+        }
+        self.note(|| {
+            let PollRequest { seq, seen, free_slots, running, finished, returned, .. } = &*request;
+            let who = whom.worker;
+            format!("worker {who} polls {seq} seen {seen} free {free_slots} running {running:?} finished {finished:?} returned {returned:?}")
+        });
+        self.send(Event::Request { from: whom, request });
+        let patience = self.random.between(1_200, 2_500);
+        self.set_timer(whom.worker, patience);
+    }
+
+    pub(super) fn on_request(&mut self, from: Whom, request: &PollRequest) -> Result<(), String> {
+        if self.coordinator.scheduler.is_none() {
+            return Ok(());
+        }
+        self.oracle.polled.insert(request.worker, self.now);
+        self.command(Command::Poll(Box::new(request.clone())), To::Worker(from))
+    }
+
+    pub(super) fn on_answer(&mut self, to: Whom, answer: Result<PollResponse, Problem>) -> Result<(), String> {
+        let index = to.worker;
+        let Ok(answer) = answer else {
+            self.set_timer(index, 300);
+            return Ok(());
+        };
+        self.note(|| format!("worker {index} is answered {answer:?}"));
+        let jobs = std::mem::take(&mut self.workers[index].jobs);
+        self.note_promises(&answer, &jobs);
+        self.workers[index].jobs = jobs;
+        let worker = &mut self.workers[index];
+        let pending = worker.exchange.on_answer(answer).map_err(|refusal| format!("the worker refuses: {refusal}"));
+        let instructions = match pending {
+            Ok(instructions) => instructions,
+            // An answer of a coordinator that has been replaced, late: harmless, and the poll goes on.
+            Err(_) => return Ok(()),
+        };
+        for instruction in instructions {
+            self.obey(index, instruction);
+        }
+        self.start_work(index);
+        let worker = &self.workers[index];
+        let wait = if worker.exchange.has_news() { 0 } else { worker.exchange.next_poll_ms() };
+        self.leave_if_drained(index);
+        self.set_timer(index, wait);
+        Ok(())
+    }
+
+    fn leave_if_drained(&mut self, index: usize) {
+        let worker = &mut self.workers[index];
+        if worker.exchange.is_draining() && worker.exchange.is_empty() && worker.relaying.is_empty() {
+            worker.has_left = true;
+            worker.is_up = false;
+            worker.life += 1;
+            self.seen("worker drained and left");
+            let back = self.random.between(500, 4_000);
+            self.after(back, Event::WorkerUp { worker: index });
+        }
+    }
+
+    fn obey(&mut self, index: usize, instruction: Instruction) {
+        let whom = self.whom(index);
+        let worker = &mut self.workers[index];
+        match instruction {
+            Instruction::Stop(stopped) => {
+                let fences = stopped.grant.fences(stopped.tasks);
+                worker.running.retain(|_, work| !fences.contains(work.grant.fences(work.tasks).first));
+                self.seen("attempt stopped");
+            }
+            Instruction::Acked { work, verdict } => {
+                let Some(directory) = self.directories.get_mut(&worker.id) else { return };
+                let keep = matches!(verdict, Verdict::Accepted | Verdict::Duplicate);
+                for task in work.tasks.iter() {
+                    let Some(fence) = work.grant.name.fence_of(task) else { continue };
+                    directory.outbox.remove(&fence.0);
+                    if !keep {
+                        directory.files.remove(&name_of(&work.grant.name, task));
+                    }
+                }
+            }
+            Instruction::Relay(grant) => {
+                if worker.relaying.insert(grant.token.clone()) {
+                    let ms = self.random.between(1, 200);
+                    self.after(ms, Event::Relay { whom, token: grant.token.clone() });
+                }
+            }
+            Instruction::DropJob(job) => {
+                worker.exchange.release_job(job);
+                if let Some(directory) = self.directories.get_mut(&worker.id) {
+                    directory.files.retain(|name, _| !name.starts_with(&job.to_string()));
+                }
+                self.seen("outputs dropped");
+            }
+            Instruction::Drain => worker.exchange.drain(),
+        }
+    }
+
+    pub(super) fn on_relay(&mut self, whom: Whom, token: &str) -> Result<(), String> {
+        let worker = &mut self.workers[whom.worker];
+        worker.relaying.remove(token);
+        let id = worker.id;
+        let Some(name) = grant::name_of(token) else { return Ok(()) };
+        let (map, is_lost) = (name.tasks.first, !self.healed && self.random.chance(self.options.loss));
+        let value = self.directories.get(&id).and_then(|directory| directory.files.get(&name_of(&name, map)).copied());
+        let wanted = self.coordinator.scheduler.as_ref().is_some_and(|scheduler| scheduler.is_granted(&name, map));
+        if let (Some(value), true, false) = (value, wanted, is_lost) {
+            self.store.insert(name_of(&name, map), value);
+            let command = Command::StoreOutput { job: name.job, step: name.step, map, fence: name.first_fence };
+            self.command(command, To::Nobody)?;
+        }
+        Ok(())
+    }
+
+    fn start_work(&mut self, index: usize) {
+        let now = self.now;
+        loop {
+            let worker = &mut self.workers[index];
+            if worker.running.len() >= worker.machine.slots as usize {
+                return;
+            }
+            let Some(work) = worker.exchange.start(now) else { return };
+            let most = self.clients.iter().find(|client| client.is(work.grant.name.job)).map_or(0, |client| client.plan.task_ms);
+            let worker = &mut self.workers[index];
+            worker.runs += 1;
+            let run = worker.runs;
+            worker.exchange.on_progress(&work, 1);
+            worker.running.insert(run, work);
+            let whom = self.whom(index);
+            let ms = self.random.below(most + 1);
+            self.after(ms, Event::TaskDone { whom, run });
+        }
+    }
+
+    pub(super) fn on_task_done(&mut self, whom: Whom, run: u64) {
+        let index = whom.worker;
+        let Some(work) = self.workers[index].running.get(&run).cloned() else { return };
+        let mut outcomes: Vec<(TaskRange, Outcome)> = Vec::new();
+        let mut given_back = Vec::new();
+        for task in work.tasks.iter() {
+            match self.try_task(index, &work.grant.name, task) {
+                Tried::Finished(outcome) => match outcomes.last_mut() {
+                    Some((tasks, same)) if tasks.end() == task && *same == outcome => tasks.count += 1,
+                    _ => outcomes.push((TaskRange::one(task), outcome)),
+                },
+                Tried::Later => return self.after(150, Event::TaskDone { whom, run }),
+                Tried::GiveBack => given_back.push(task),
+            }
+        }
+        let worker = &mut self.workers[index];
+        worker.running.remove(&run);
+        for task in given_back {
+            worker.exchange.on_returned(&Work { grant: Arc::clone(&work.grant), tasks: TaskRange::one(task) });
+        }
+        for (tasks, outcome) in outcomes {
+            let part = Work { grant: Arc::clone(&work.grant), tasks };
+            let taken = worker.exchange.on_finished(&part, outcome.clone(), 20_000);
+            let Some(directory) = self.directories.get_mut(&worker.id) else { continue };
+            for part in taken {
+                let result = TaskResult { tasks: part.tasks, outcome: outcome.clone() };
+                let report = Report { token: part.grant.token.clone(), results: vec![result] };
+                for fence in part.grant.fences(part.tasks).iter() {
+                    let mut one = report.clone();
+                    let offset = u32::try_from(fence.0 - part.grant.fences(part.tasks).first.0).unwrap();
+                    one.results[0].tasks = TaskRange::one(part.tasks.first + offset);
+                    directory.outbox.insert(fence.0, one);
+                }
+            }
+        }
+        self.start_work(index);
+        let worker = &self.workers[index];
+        if worker.exchange.has_news() && !worker.exchange.awaits_acks() {
+            self.set_timer(index, 0);
+        }
+    }
+
+    fn try_task(&mut self, index: usize, grant: &GrantName, task: u32) -> Tried {
+        let id = self.workers[index].id;
+        let name = grant.task(task);
+        let Some(fence) = grant.fence_of(task) else { return Tried::GiveBack };
+        let Some(scheduler) = self.coordinator.scheduler.as_ref() else { return Tried::Later };
+        let (Some(plan), Some(summary)) = (self.plan_of(grant.job), scheduler.plan_summary(grant.job)) else {
+            return Tried::GiveBack;
+        };
+        let digest = summary.digest;
+        let faults = !self.healed;
+        let is_poison = grant.stage == Stage::Map && grant.step == 0 && plan.poison == Some(task);
+        if is_poison || (faults && self.random.chance(self.options.user_failure)) {
+            self.oracle.failures.entry((grant.job, name)).or_default().insert(fence.0);
+            let at = Some(Place { file: "input".to_owned(), offset: u64::from(task) });
+            return Tried::Finished(Outcome::Failed(Reason::Panicked { message: "boom".to_owned(), at }));
+        }
+        if faults && self.random.chance(self.options.worker_failure) {
+            return Tried::Finished(Outcome::Failed(Reason::Worker { message: "no space".to_owned() }));
+        }
+        let value = match grant.stage {
+            Stage::Map if grant.step == 0 => map_value(plan.no_op, 0, task, input_value(digest)),
+            Stage::Map => match self.read_part(grant, task) {
+                Some(input) => map_value(plan.no_op, grant.step, task, input),
+                None => return Tried::GiveBack,
+            },
+            Stage::Reduce => match self.read_maps(index, grant) {
+                Ok(maps) => reduce_value(grant.step, task, &maps),
+                Err(tried) => return tried,
+            },
+        };
+        let is_part = grant.stage == Stage::Reduce || plan.reduces.get(usize::from(grant.step)) == Some(&0);
+        let file = name_of(grant, task);
+        if place_of(value) == Where::File {
+            if is_part {
+                let granted = self.coordinator.scheduler.as_ref().is_some_and(|scheduler| scheduler.is_granted(grant, task));
+                if !granted {
+                    return Tried::GiveBack;
+                }
+                self.store.insert(file, value);
+            } else if let Some(directory) = self.directories.get_mut(&id) {
+                directory.files.insert(file, value);
+                self.workers[index].exchange.hold_job(grant.job);
+            }
+        }
+        Tried::Finished(Outcome::Done(done(value, id, is_part)))
+    }
+
+    fn read_part(&self, grant: &GrantName, task: u32) -> Option<u64> {
+        let scheduler = self.coordinator.scheduler.as_ref()?;
+        let step = grant.step - 1;
+        let (fence, output) = scheduler.part(grant.job, step, task)?;
+        let stage = if self.plan_of(grant.job)?.reduces[usize::from(step)] == 0 { Stage::Map } else { Stage::Reduce };
+        match output.at {
+            Location::Nothing => Some(NOTHING),
+            Location::Inline(text) => text.parse().ok(),
+            Location::Store => self.store.get(&output_name(grant.job, step, stage, task, fence)).copied(),
+            Location::Worker(_) => None,
+        }
+    }
+
+    /// Reads every map output of the step, from where the coordinator says it is.
+    fn read_maps(&mut self, index: usize, grant: &GrantName) -> Result<Vec<u64>, Tried> {
+        let Some(scheduler) = self.coordinator.scheduler.as_ref() else { return Err(Tried::Later) };
+        let Ok(table) = scheduler.outputs(grant) else { return Err(Tried::GiveBack) };
+        let maps = self.plan_of(grant.job).map_or(0, |plan| {
+            let before = usize::from(grant.step).checked_sub(1).map(|step| plan.reduces[..=step].iter().rev().find(|r| **r > 0));
+            before.flatten().copied().unwrap_or(plan.maps)
+        });
+        let mut values = vec![NOTHING; maps as usize];
+        for output in table.outputs {
+            let file = output_name(grant.job, grant.step, Stage::Map, output.map, output.fence);
+            let map = TaskName { step: grant.step, stage: Stage::Map, index: output.map };
+            let lost = |message: &str| {
+                let reason = Reason::LostOutput { map, fence: output.fence, message: message.to_owned() };
+                Tried::Finished(Outcome::Failed(reason))
+            };
+            let worker = &self.workers[index];
+            let mut found = Err(Tried::Finished(Outcome::Failed(Reason::Unreachable { map, fence: output.fence })));
+            for at in &output.at {
+                match at {
+                    Location::Nothing => found = Ok(NOTHING),
+                    Location::Inline(text) => found = Ok(text.parse().unwrap()),
+                    Location::Store => found = self.store.get(&file).copied().ok_or_else(|| lost("not in the store")),
+                    Location::Worker(holder) => {
+                        let there = self.directories.get(holder).filter(|there| there.disk == worker.machine.disk);
+                        match there.map(|directory| directory.files.get(&file)) {
+                            Some(Some(value)) => found = Ok(*value),
+                            Some(None) => found = Err(lost("no such file")),
+                            None if *holder == worker.id => found = Err(lost("the directory is gone")),
+                            None => {}
+                        }
+                    }
+                }
+                if found.is_ok() {
+                    break;
+                }
+            }
+            let is_file = !matches!(output.at.first(), Some(Location::Inline(_)));
+            if is_file && found.is_ok() && !self.healed && self.random.chance(self.options.damage) {
+                return Err(lost("damaged"));
+            }
+            values[output.map as usize] = found?;
+        }
+        Ok(values)
+    }
+}
+
+fn name_of(grant: &GrantName, task: u32) -> String {
+    gristmill_common::wire::output_name_in(grant, task).unwrap_or_default()
+}
