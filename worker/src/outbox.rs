@@ -162,7 +162,7 @@ fn read(path: &Path) -> io::Result<Vec<Report>> {
                 }
             }
             None => {
-                tracing::warn!(path = %path.display(), "skipped a damaged line of the outbox; its attempt runs again")
+                tracing::warn!(path = %path.display(), "skipped a damaged line of the outbox; its attempt runs again");
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! This binary is its own executor, so it has no test harness: it re-executes itself like every worker does.
 
-#![expect(clippy::print_stdout, reason = "it is its own test harness")]
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it is its own test harness, and measures time")]
 
 mod fake;
 

@@ -243,7 +243,9 @@ impl Exchange {
                 self.queue.push_front(FenceRange { first: taken.end(), count: left });
             }
             self.held.remove(taken);
-            self.held.insert(taken, &Attempt { running: true, ..attempt.clone() });
+            // One of many is not begun yet; the first sign of progress says when it is.
+            let progress_permille = (count == 1).then_some(0);
+            self.held.insert(taken, &Attempt { running: true, progress_permille, ..attempt.clone() });
             self.running += u64::from(count);
             self.last_start_ms = now_ms;
             let tasks = attempt.grant.tasks(taken);
@@ -323,6 +325,11 @@ impl Exchange {
     pub fn set_full(&mut self, full: bool) {
         self.news |= self.full && !full;
         self.full = full;
+    }
+
+    /// Makes the next request a new one, although there is no news.
+    pub fn poll_again(&mut self) {
+        self.news = true;
     }
 
     /// Says whether there is something that the coordinator has not been told.

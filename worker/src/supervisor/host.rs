@@ -41,8 +41,18 @@ pub(crate) struct Host {
 }
 
 enum Kind {
-    Process { child: Child, orders: ChildStdin, replies: BufReader<ChildStdout>, line: Vec<u8>, oom_kills: u64 },
+    Process(Box<Process>),
     Thread { orders: mpsc::UnboundedSender<Order>, replies: mpsc::UnboundedReceiver<Reply>, cancel: Arc<AtomicBool> },
+}
+
+struct Process {
+    child: Child,
+    orders: ChildStdin,
+    replies: BufReader<ChildStdout>,
+    /// What was read of a reply that has not ended.
+    line: Vec<u8>,
+    /// Of the machine, when it was started.
+    oom_kills: u64,
 }
 
 impl Maker {
@@ -72,8 +82,8 @@ async fn start_process(argv: &[OsString], hello: Hello, scratch: PathBuf) -> io:
         return Err(io::Error::other("the executor has no pipes"));
     };
     let replies = BufReader::new(replies);
-    let kind = Kind::Process { child, orders, replies, line: Vec::new(), oom_kills: oom_kills() };
-    let mut host = Host { position, scratch, kind };
+    let process = Process { child, orders, replies, line: Vec::new(), oom_kills: oom_kills() };
+    let mut host = Host { position, scratch, kind: Kind::Process(Box::new(process)) };
     host.order(Order::Hello(Box::new(hello))).await?;
     Ok(host)
 }
@@ -99,10 +109,10 @@ impl Host {
     /// Sends an order.
     pub(crate) async fn order(&mut self, order: Order) -> io::Result<()> {
         match &mut self.kind {
-            Kind::Process { orders, .. } => {
+            Kind::Process(process) => {
                 let mut line = serde_json::to_vec(&order)?;
                 line.push(b'\n');
-                orders.write_all(&line).await
+                process.orders.write_all(&line).await
             }
             Kind::Thread { orders, .. } => orders.send(order).map_err(|_| io::ErrorKind::BrokenPipe.into()),
         }
@@ -111,7 +121,8 @@ impl Host {
     /// Waits for the next reply; `None` when the executor is gone. May be cancelled.
     pub(crate) async fn reply(&mut self) -> Option<Reply> {
         match &mut self.kind {
-            Kind::Process { replies, line, .. } => {
+            Kind::Process(process) => {
+                let Process { replies, line, .. } = &mut **process;
                 let limit = LINE_BYTES.saturating_sub(line.len() as u64);
                 // What was read before a cancellation stays in `line`.
                 replies.take(limit).read_until(b'\n', line).await.ok()?;
@@ -126,9 +137,9 @@ impl Host {
     /// Ends the executor, whatever it is doing. A thread cannot be ended: it is asked to, and left alone.
     pub(crate) async fn kill(self) {
         match self.kind {
-            Kind::Process { mut child, .. } => {
-                kill_group(&child);
-                let _ = child.wait().await;
+            Kind::Process(mut process) => {
+                kill_group(&process.child);
+                let _ = process.child.wait().await;
                 let _ = fs::remove_dir_all(&self.scratch);
             }
             Kind::Thread { cancel, .. } => cancel.store(true, Ordering::Relaxed),
@@ -138,13 +149,13 @@ impl Host {
     /// Says how an executor ended that did so by itself.
     pub(crate) async fn death(self, at: Option<Place>) -> Reason {
         match self.kind {
-            Kind::Process { mut child, oom_kills: before, .. } => {
-                let status = child.wait().await;
-                // What it started may still run.
-                kill_group(&child);
+            Kind::Process(mut process) => {
+                // What it started may still run. Before the wait: afterwards its number may be another's.
+                kill_group(&process.child);
+                let status = process.child.wait().await;
                 let _ = fs::remove_dir_all(&self.scratch);
                 match status {
-                    Ok(status) => reason_of(status, oom_kills() > before, at),
+                    Ok(status) => reason_of(status, oom_kills() > process.oom_kills, at),
                     Err(error) => Reason::Worker { message: format!("cannot tell how the executor ended: {error}") },
                 }
             }

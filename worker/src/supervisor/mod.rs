@@ -101,8 +101,9 @@ pub async fn run(config: WorkerConfig, programs: Programs, shutdown: Cancellatio
     }
     let (answers, answered) = unbounded_channel();
     let (say, said) = unbounded_channel();
-    let supervisor = Supervisor::start(&config, programs, answers, say)?;
-    supervisor.serve(answered, said, shutdown).await
+    let (lose, lost) = unbounded_channel();
+    let supervisor = Supervisor::start(&config, programs, answers, say, lose)?;
+    supervisor.serve(answered, said, lost, shutdown).await
 }
 
 impl Supervisor {
@@ -111,6 +112,7 @@ impl Supervisor {
         programs: Programs,
         answers: UnboundedSender<Answered>,
         say: UnboundedSender<FromSlot>,
+        lose: UnboundedSender<JobId>,
     ) -> Result<Self, WorkerError> {
         let client = WorkerClient::new(config.endpoint.clone()).map_err(WorkerError::Rejected)?;
         let state = Arc::new(StateDir::claim(&config.state_dir, clock::fresh_id())?);
@@ -129,7 +131,7 @@ impl Supervisor {
         let maker = Maker { executors: config.executors.clone(), programs, hello: hello(config, &state) };
         let slots = (0..config.slots as usize).map(|number| start_slot(number, &maker, &state, &say)).collect();
         Ok(Self {
-            relays: Relays::new(client.clone(), Arc::clone(&state)),
+            relays: Relays::new(client.clone(), Arc::clone(&state), lose),
             polls: Polls::new(client, answers),
             state,
             exchange,
@@ -145,6 +147,7 @@ impl Supervisor {
         mut self,
         mut answered: UnboundedReceiver<Answered>,
         mut said: UnboundedReceiver<FromSlot>,
+        mut lost: UnboundedReceiver<JobId>,
         shutdown: CancellationToken,
     ) -> Result<(), WorkerError> {
         let ended = loop {
@@ -176,8 +179,15 @@ impl Supervisor {
                             break Err(refusal.into());
                         },
                         Err(Failure::Ignored | Failure::Later) => {}
+                        Err(Failure::Void) => self.exchange.poll_again(),
                         Err(Failure::Never(error)) => break Err(WorkerError::Rejected(error)),
                     }
+                }
+                Some(job) = lost.recv() => {
+                    // The coordinator learns from the next poll that this worker has nothing of the job, and runs its maps again.
+                    tracing::error!(%job, "map outputs of this worker are gone or damaged; its maps of the job run again");
+                    self.exchange.release_job(job);
+                    self.exchange.poll_again();
                 }
                 () = shutdown.cancelled(), if self.draining_ms.is_none() => self.drain(),
                 () = sleep_until(wake) => {}
@@ -250,6 +260,10 @@ impl Supervisor {
             }
         };
         self.dismissed = asks_nothing && was_idle;
+        if self.exchange.is_draining() && self.exchange.is_empty() && !was_idle {
+            // Whether anything is left to relay is said in the answer to a poll that holds nothing.
+            self.exchange.poll_again();
+        }
         let mut acked = Vec::new();
         for instruction in instructions {
             match instruction {

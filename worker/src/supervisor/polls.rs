@@ -17,6 +17,8 @@ use crate::exchange::Exchange;
 const GATHER_MS: u64 = 2;
 /// A poll with reports is given up as held after this long, in milliseconds: the coordinator's disk may be slow, not that slow.
 const ACK_MS: u64 = 2_000;
+/// A coordinator that calls this many polls in a row out of date means the worker, not the poll.
+const STALE_POLLS: u32 = 4;
 
 /// The answer to a poll.
 pub(crate) struct Answered {
@@ -30,6 +32,8 @@ pub(crate) enum Failure {
     Ignored,
     /// Try again after a while.
     Later,
+    /// Try again after a while, with a new poll: this one was given up by the coordinator.
+    Void,
     /// The coordinator will never take this worker.
     Never(ClientError),
 }
@@ -47,12 +51,26 @@ pub(crate) struct Polls {
     due_ms: u64,
     backoff: Backoff,
     failing: bool,
+    /// Whether this coordinator ever took a poll of this process.
+    is_known: bool,
+    stale: u32,
 }
 
 impl Polls {
     pub(crate) fn new(client: WorkerClient, answers: UnboundedSender<Answered>) -> Self {
         let backoff = Backoff::default();
-        Self { client, answers, flights: 0, sent_ms: None, not_before_ms: 0, due_ms: 0, backoff, failing: false }
+        Self {
+            client,
+            answers,
+            flights: 0,
+            sent_ms: None,
+            not_before_ms: 0,
+            due_ms: 0,
+            backoff,
+            failing: false,
+            is_known: false,
+            stale: 0,
+        }
     }
 
     /// Returns when the next poll is to be sent; `None` while an answer is awaited.
@@ -89,8 +107,15 @@ impl Polls {
                     tracing::info!("the coordinator is back");
                 }
                 self.backoff.reset();
+                (self.is_known, self.stale) = (true, 0);
                 self.due_ms = now_ms + answer.next_poll_ms.min(limits::HOLD_MS);
                 Ok(answer)
+            }
+            Err(error) if error.code() == Some(Code::Stale) => {
+                self.stale += 1;
+                self.postpone(now_ms);
+                let never = !self.is_known || self.stale >= STALE_POLLS;
+                Err(if never { Failure::Never(error) } else { Failure::Void })
             }
             Err(error) if is_final(&error) => Err(Failure::Never(error)),
             Err(error) => {
@@ -117,8 +142,9 @@ fn is_final(error: &ClientError) -> bool {
         ClientError::Unauthorized { .. } | ClientError::BadCertificate { .. } | ClientError::Endpoint(_) => true,
         ClientError::Unreachable { .. } | ClientError::Malformed { .. } => false,
         ClientError::Problem(problem) => match problem.code {
-            Code::Invalid | Code::Forbidden | Code::Stale | Code::Unsupported | Code::Conflict => true,
-            Code::Unauthorized => true,
+            Code::Invalid | Code::Unauthorized | Code::Forbidden | Code::Unsupported | Code::Conflict => true,
+            // Told apart by the caller.
+            Code::Stale => false,
             Code::NotFound | Code::TooLarge | Code::Range => false,
             Code::Unavailable | Code::StorageFull | Code::Internal => false,
         },

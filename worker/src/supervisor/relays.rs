@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gristmill_client::WorkerClient;
+use gristmill_client::{ClientError, WorkerClient};
+use gristmill_common::{Code, JobId};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::exchange::HeldGrant;
 use crate::executor::file_body;
@@ -17,14 +19,16 @@ const AT_A_TIME: usize = 4;
 pub(crate) struct Relays {
     client: WorkerClient,
     state: Arc<StateDir>,
+    /// Told of jobs whose outputs turn out not to be there.
+    lose: UnboundedSender<JobId>,
     room: Arc<Semaphore>,
     /// By token, so that an output that is asked for in every answer is sent once.
     under_way: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Relays {
-    pub(crate) fn new(client: WorkerClient, state: Arc<StateDir>) -> Self {
-        Self { client, state, room: Arc::new(Semaphore::new(AT_A_TIME)), under_way: Arc::default() }
+    pub(crate) fn new(client: WorkerClient, state: Arc<StateDir>, lose: UnboundedSender<JobId>) -> Self {
+        Self { client, state, lose, room: Arc::new(Semaphore::new(AT_A_TIME)), under_way: Arc::default() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -37,20 +41,38 @@ impl Relays {
             return;
         }
         let (client, state, room) = (self.client.clone(), Arc::clone(&self.state), Arc::clone(&self.room));
-        let under_way = Arc::clone(&self.under_way);
+        let (under_way, lose) = (Arc::clone(&self.under_way), self.lose.clone());
         tokio::spawn(async move {
             let _room = room.acquire().await;
-            if let Err(error) = send(&client, &state, &grant).await {
-                tracing::warn!(job = %grant.name.job, map = grant.name.tasks.first, error, "cannot relay a map output");
+            match send(&client, &state, &grant).await {
+                Ok(()) => {}
+                Err(Failed::Gone(why)) => {
+                    tracing::error!(job = %grant.name.job, map = grant.name.tasks.first, why, "a map output cannot be relayed");
+                    let _ = lose.send(grant.name.job);
+                }
+                Err(Failed::Later(error)) => {
+                    tracing::warn!(job = %grant.name.job, map = grant.name.tasks.first, %error, "cannot relay a map output now");
+                }
             }
             under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&grant.token);
         });
     }
 }
 
-async fn send(client: &WorkerClient, state: &StateDir, grant: &HeldGrant) -> Result<(), String> {
+enum Failed {
+    /// It never will be: there is no such file, or what is there is damaged.
+    Gone(String),
+    /// It is asked for again.
+    Later(ClientError),
+}
+
+async fn send(client: &WorkerClient, state: &StateDir, grant: &HeldGrant) -> Result<(), Failed> {
     let map = grant.name.tasks.first;
-    let path = state.output(&grant.name, map).ok_or("its grant names no task")?;
-    let bytes = tokio::fs::metadata(&path).await.map_err(|error| format!("{}: {error}", path.display()))?.len();
-    client.put_output(&grant.token, map, file_body(&path), bytes).await.map_err(|error| error.to_string())
+    let path = state.output(&grant.name, map).ok_or_else(|| Failed::Gone("its grant names no task".to_owned()))?;
+    let found = tokio::fs::metadata(&path).await;
+    let bytes = found.map_err(|error| Failed::Gone(format!("{}: {error}", path.display())))?.len();
+    client.put_output(&grant.token, map, file_body(&path), bytes).await.map_err(|error| match error.code() {
+        Some(Code::Invalid) => Failed::Gone(error.to_string()),
+        _ => Failed::Later(error),
+    })
 }
