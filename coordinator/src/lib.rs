@@ -10,11 +10,15 @@ pub mod config;
 pub mod data_dir;
 pub mod driver;
 pub mod fresh;
+#[cfg(test)]
+mod golden;
 pub mod journal;
 pub mod planner;
 pub mod render;
 pub mod scheduler;
 pub mod server;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod tls;
 

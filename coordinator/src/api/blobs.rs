@@ -22,7 +22,7 @@ use super::ranged::{self, Slice};
 use super::{App, output};
 use crate::render::{self, PartSource};
 use crate::scheduler::Command;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Bytes of one chunk of an answer; a reader holds two of them.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -160,7 +160,11 @@ pub(super) async fn store_output(
         let detail = format!("the attempt {fence} at task {index} is over: drop its output");
         return Err(Refusal::new(Code::Stale, detail));
     }
-    app.store.put_output(&name, body.into_data_stream()).await.map_err(|error| error.problem())?;
+    app.store.put_output(&name, body.into_data_stream()).await.map_err(|error| match error {
+        // What was sent is damaged, not what is kept.
+        StoreError::Damaged { .. } => Problem::new(Code::Invalid, error.to_string()),
+        error => error.problem(),
+    })?;
     if grant.stage == Stage::Map {
         let GrantName { job, step, .. } = grant;
         app.driver.command(Command::StoreOutput { job, step, map: index, fence }).await?;

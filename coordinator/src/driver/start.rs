@@ -21,7 +21,7 @@ pub struct Driver {
     /// The epoch that it began.
     pub epoch: Epoch,
     ended: JoinHandle<Result<(), DriverError>>,
-    journal: std::thread::JoinHandle<Result<(), JournalError>>,
+    journal: Option<std::thread::JoinHandle<Result<(), JournalError>>>,
 }
 
 impl Driver {
@@ -32,7 +32,10 @@ impl Driver {
     pub async fn failed(&mut self) -> DriverError {
         match (&mut self.ended).await {
             Ok(Err(error)) => error,
-            Ok(Ok(())) => DriverError::Panicked("the journal's thread"),
+            Ok(Ok(())) => match join(self.journal.take()).await {
+                Err(error) => error,
+                Ok(()) => DriverError::Panicked("the journal's thread"),
+            },
             Err(_) => DriverError::Panicked("the driver"),
         }
     }
@@ -45,11 +48,16 @@ impl Driver {
         let _ = self.handle.inbox.send(Message::Stop);
         drop(self.handle);
         self.ended.await.map_err(|_| DriverError::Panicked("the driver"))??;
-        let journal = tokio::task::spawn_blocking(move || self.journal.join()).await;
-        match journal {
-            Ok(Ok(ended)) => Ok(ended?),
-            _ => Err(DriverError::Panicked("the journal's thread")),
-        }
+        join(self.journal).await
+    }
+}
+
+/// Waits for the journal's thread and returns how it ended.
+async fn join(thread: Option<std::thread::JoinHandle<Result<(), JournalError>>>) -> Result<(), DriverError> {
+    let Some(thread) = thread else { return Ok(()) };
+    match tokio::task::spawn_blocking(move || thread.join()).await {
+        Ok(Ok(ended)) => Ok(ended?),
+        _ => Err(DriverError::Panicked("the journal's thread")),
     }
 }
 
@@ -104,7 +112,7 @@ pub async fn start(
     let owner = Owner::new(scheduler, clock, link.clone(), inbox, progress, effects);
     let handle =
         Handle { inbox: inbox_sender, calls: Arc::new(Semaphore::new(limits::DRIVER_QUEUE)), journal: link, refusals };
-    Ok(Driver { handle, epoch, ended: tokio::spawn(owner.run()), journal: thread })
+    Ok(Driver { handle, epoch, ended: tokio::spawn(owner.run()), journal: Some(thread) })
 }
 
 type Recovered = (Box<dyn Journal>, Scheduler, Epoch, Leftovers);

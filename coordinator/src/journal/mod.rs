@@ -9,7 +9,7 @@ pub mod sqlite;
 pub mod thread;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use gristmill_common::JobId;
 use uuid::Uuid;

@@ -1,1 +1,10 @@
-//! Tests.
+//! The API without a socket: every route, every refusal, and a worker that goes through whole jobs.
+
+mod auth;
+mod blobs;
+mod exchange;
+mod files;
+mod jobs;
+mod refusals;
+mod worker;
+mod world;
