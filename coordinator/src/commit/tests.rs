@@ -216,6 +216,25 @@ async fn what_appeared_under_the_name_meanwhile_is_not_touched() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_taken_at_the_last_moment_is_not_touched() {
+    for (output, theirs) in [("out", "out"), ("out/", "out/theirs")] {
+        let job = Job::new(output, true).await;
+        let path = job.world.file(theirs);
+        let mut step = |name: &str| {
+            if name == "give the output its name" {
+                fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+                fs::write(&path, "precious").expect("written");
+            }
+            Ok(())
+        };
+        let World { store, roots, .. } = &job.world;
+        let result = run(job.world.job, &job.spec, job.parts.clone(), store, roots, &mut step);
+        assert!(matches!(result, Err(CommitError::Blocked { .. })), "{result:?}");
+        assert_eq!(fs::read_to_string(&path).expect("untouched"), "precious");
+    }
+}
+
+#[tokio::test]
 async fn a_lost_or_damaged_part_is_named() {
     for output in [None, Some("out/"), Some("out")] {
         let mut job = Job::new(output.unwrap_or_default(), true).await;

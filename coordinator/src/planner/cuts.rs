@@ -35,11 +35,10 @@ pub(super) fn cut(files: &[PinnedFile], count: u64) -> Vec<Vec<Piece>> {
     for (index, file) in files.iter().enumerate() {
         let end = offset + file.bytes;
         let mut start = offset;
-        while next < count && cut_at(next) <= end {
+        while next < count && cut_at(next) < end {
             let at = moved(cut_at(next), offset, end, file.compression, slack);
             push(&mut splits, index, file.compression, start - offset..at.max(start) - offset);
             start = at.max(start);
-            // A cut at the file's end is the one at the next file's start: it is made once, here.
             if splits.last().is_some_and(|split| !split.is_empty()) {
                 splits.push(Vec::new());
             }
@@ -143,6 +142,18 @@ mod tests {
             assert_eq!((piece.start, piece.end), (0, files[piece.file as usize].bytes), "{splits:?}");
         }
         assert!(splits.len() >= 4, "{splits:?}");
+    }
+
+    #[test]
+    fn a_cut_moves_to_the_nearer_edge_of_a_packed_file() {
+        for (sizes, expected) in [([900, 400, 700], [900, 1_100]), ([200, 900, 900], [1_100, 900])] {
+            let files = [
+                file(sizes[0], Compression::None),
+                file(sizes[1], Compression::Gzip),
+                file(sizes[2], Compression::None),
+            ];
+            assert_eq!(self::sizes(&cut(&files, 2)), expected);
+        }
     }
 
     #[test]
