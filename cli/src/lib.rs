@@ -38,7 +38,7 @@ enum Command {
     /// Start a coordinator: takes jobs, hands their tasks to workers
     Coordinator(Box<CoordinatorArgs>),
     /// Serve a coordinator with this machine's slots; `worker ls` and `worker drain` look after them
-    Worker(worker::WorkerArgs),
+    Worker(worker::WorkerLine),
     /// Hand a job to a running coordinator
     Submit(Box<submit::SubmitArgs>),
     /// List, show, explain, wait for, cancel and remove jobs
@@ -71,4 +71,23 @@ pub fn main(programs: Programs) -> ExitCode {
             Command::Output(args) => output::run(&args).await,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn serving_and_looking_after_workers_do_not_mix() {
+        assert!(Line::try_parse_from(["gristmill", "worker", "--join", "http://127.0.0.1#.t"]).is_ok());
+        assert!(Line::try_parse_from(["gristmill", "worker", "ls"]).is_ok());
+        assert!(Line::try_parse_from(["gristmill", "worker", "--join", "http://127.0.0.1#.t", "ls"]).is_err());
+    }
 }

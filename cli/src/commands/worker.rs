@@ -14,7 +14,7 @@ use crate::view::{Format, say};
 /// Arguments of `worker`.
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct WorkerArgs {
+pub(crate) struct WorkerLine {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub(crate) command: Option<WorkerCommand>,
@@ -24,7 +24,7 @@ pub(crate) struct WorkerArgs {
     pub(crate) serve: serve::WorkerArgs,
 }
 
-impl WorkerArgs {
+impl WorkerLine {
     /// Says whether the command is to serve.
     pub(crate) fn serves(&self) -> bool {
         self.command.is_none()
