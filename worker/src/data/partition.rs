@@ -17,7 +17,10 @@ mod tests {
     #[test]
     fn the_assignment_never_changes() {
         let of = |key: &str| (partition_of(key.as_bytes(), 4), partition_of(key.as_bytes(), 10_000));
-        assert_eq!(["", "a", "the", "antidisestablishmentarianism"].map(of), [(0, 1758), (3, 9014), (3, 7932), (0, 1579)]);
+        assert_eq!(
+            ["", "a", "the", "antidisestablishmentarianism"].map(of),
+            [(0, 1758), (3, 9014), (3, 7932), (0, 1579)]
+        );
         assert_eq!(partition_of(b"anything", 1), 0);
     }
 }

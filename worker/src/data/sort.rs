@@ -2,6 +2,8 @@
 //!
 //! It spills when the records it holds would cost more than the plan's logical budget, which is the same everywhere.
 
+use std::cmp::Ordering;
+
 use gristmill_common::{Reason, limits};
 use gristmill_runs::{RunSummary, key_prefix};
 
@@ -10,6 +12,9 @@ use super::function::NoCombiner;
 use super::output::RunOutput;
 use super::partition::partition_of;
 use super::spill::{Layout, Spills};
+
+/// Bytes of a key in its prefix.
+const PREFIX_BYTES: usize = size_of::<u64>();
 
 #[derive(Clone, Copy)]
 struct Record {
@@ -24,6 +29,15 @@ impl Record {
     fn key(self, arena: &[u8]) -> &[u8] {
         let start = self.offset as usize;
         &arena[start..start + self.key_len as usize]
+    }
+
+    /// Compares the keys of equal prefixes. Keys that the prefix holds whole differ in length only: no look at the arena.
+    #[inline]
+    fn rest_cmp(&self, other: &Self, arena: &[u8]) -> Ordering {
+        if self.key_len.min(other.key_len) as usize <= PREFIX_BYTES {
+            return self.key_len.cmp(&other.key_len);
+        }
+        self.key(arena)[PREFIX_BYTES..].cmp(&other.key(arena)[PREFIX_BYTES..])
     }
 
     fn value(self, arena: &[u8]) -> &[u8] {
@@ -59,7 +73,7 @@ impl Buffer {
         let arena = &self.arena;
         self.records.sort_unstable_by(|a, b| {
             let first = (a.partition, a.prefix).cmp(&(b.partition, b.prefix));
-            first.then_with(|| a.key(arena).cmp(b.key(arena))).then(a.offset.cmp(&b.offset))
+            first.then_with(|| a.rest_cmp(b, arena)).then(a.offset.cmp(&b.offset))
         });
         for record in &self.records {
             run.push(record.partition, record.key(arena), record.value(arena))?;

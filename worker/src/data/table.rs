@@ -18,6 +18,8 @@ use super::spill::{Layout, Spills};
 
 /// Longest key that a slot holds itself.
 const SHORT_BYTES: usize = 16;
+/// Keys looked up together: as many misses as a processor keeps in flight, several times over.
+const PROBES_AT_A_TIME: usize = 64;
 /// Slots of a fresh table.
 const FIRST_SLOTS: usize = 1 << 12;
 
@@ -33,6 +35,8 @@ struct Probe {
     hash: u64,
 }
 
+/// Aligned so that no slot of a small accumulator lies in two cache lines.
+#[repr(align(32))]
 struct Slot<A> {
     a: u64,
     /// The second 8 bytes, or where a long key is in the arena.
@@ -119,12 +123,20 @@ impl<A> Table<A> {
         self.used += 1;
     }
 
-    /// Makes the table four times as large when it is half full.
+    /// Asks for the memory of all these slots at once, so that the misses of a table larger than the cache overlap.
+    #[inline]
+    fn touch(&self, probes: &[Probe]) {
+        let mask = self.slots.len() - 1;
+        let tags = probes.iter().fold(0, |tags, probe| tags ^ self.slots[probe.hash as usize & mask].tag);
+        std::hint::black_box(tags);
+    }
+
+    /// Makes the table twice as large when it is half full.
     fn grow(&mut self, zero: impl Fn() -> A) {
         if self.used * 2 <= self.slots.len() {
             return;
         }
-        let larger = Self::new(self.slots.len() * 4, zero).slots;
+        let larger = Self::new(self.slots.len() * 2, zero).slots;
         let mask = larger.len() - 1;
         for slot in std::mem::replace(&mut self.slots, larger) {
             if slot.tag == 0 {
@@ -244,18 +256,21 @@ impl<C: Accumulate> CombineSink<C> {
 impl<C: Accumulate> Sink for CombineSink<C> {
     fn take(&mut self, batch: &Batch) -> Result<(), Reason> {
         let mut probes = std::mem::take(&mut self.probes);
-        probes.clear();
         let mut start = 0;
-        probes.extend(batch.spans.iter().map(|span| {
-            let probe = Probe::of(&batch.bytes, start, span.key_end as usize);
-            start = span.end as usize;
-            probe
-        }));
-        let mut start = 0;
-        for (&Span { key_end, end }, &probe) in batch.spans.iter().zip(&probes) {
-            let (key_end, end) = (key_end as usize, end as usize);
-            self.add(probe, &batch.bytes[start..key_end], &batch.bytes[key_end..end])?;
-            start = end;
+        for spans in batch.spans.chunks(PROBES_AT_A_TIME) {
+            probes.clear();
+            let mut next = start;
+            probes.extend(spans.iter().map(|span| {
+                let probe = Probe::of(&batch.bytes, next, span.key_end as usize);
+                next = span.end as usize;
+                probe
+            }));
+            self.table.touch(&probes);
+            for (&Span { key_end, end }, &probe) in spans.iter().zip(&probes) {
+                let (key_end, end) = (key_end as usize, end as usize);
+                self.add(probe, &batch.bytes[start..key_end], &batch.bytes[key_end..end])?;
+                start = end;
+            }
         }
         self.probes = probes;
         Ok(())
