@@ -160,7 +160,8 @@ impl Scheduler {
         if self.soft.delayed.contains_key(&key) {
             return Turn::Later;
         }
-        if trouble.failed_on == Some(id) && self.others_may_run(id, key.0) {
+        let is_avoided = self.soft.avoided.get(&key).is_some_and(|until| *until > self.now_ms());
+        if is_avoided && trouble.failed_on == Some(id) && self.others_may_run(id, key.0) {
             return Turn::Later;
         }
         if trouble.worker_losses < ALONE_FROM_LOSSES {

@@ -56,7 +56,7 @@ impl Scheduler {
         self.soft.fresh.extend(self.durable.queue.iter().map(|rank| rank.job));
     }
 
-    fn lose_all(&mut self, id: WorkerId, why: Loss) {
+    pub(super) fn lose_all(&mut self, id: WorkerId, why: Loss) {
         let held: Vec<(Fence, Held)> =
             self.durable.held.get(&id).into_iter().flatten().map(|(f, h)| (*f, *h)).collect();
         self.lose(id, &held, why);

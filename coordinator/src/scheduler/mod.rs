@@ -119,8 +119,9 @@ impl Scheduler {
         }
         #[cfg(test)]
         if self.bug == Some(Bug::MassExpiryOnRestart) {
-            self.soft.grace_until_ms = now.mono_ms;
-            self.tick();
+            for id in std::mem::take(&mut self.soft.presumed) {
+                self.lose_all(id, Loss::LeaseExpired);
+            }
         }
         std::mem::take(&mut self.entries)
     }

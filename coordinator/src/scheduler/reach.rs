@@ -4,6 +4,8 @@
 //! worker reaches it if it is the holder or shares its host (and nobody has shown otherwise). When somebody with room
 //! cannot reach everything, live holders are asked to relay; what is left by holders that are gone runs again.
 
+use std::collections::BTreeSet;
+
 use gristmill_common::{Fence, Generation, GrantName, JobId, Stage, TaskRange, WorkerId, limits};
 
 use super::Scheduler;
@@ -42,6 +44,8 @@ impl Scheduler {
         }
         let host = self.host(id);
         let (mut alive, mut gone) = (Vec::new(), Vec::new());
+        // What several that are gone left on several hosts, nobody will ever reach together.
+        let is_kept = self.is_within_reach(job, at, |holder| self.is_gone(holder));
         for (holder, held) in &at.holders {
             let shares = held.unshared.is_empty() && host.is_some() && self.host(*holder) == host;
             if *holder == id || shares {
@@ -49,7 +53,7 @@ impl Scheduler {
             }
             if self.soft.workers.get(holder).is_some_and(Worker::is_live) {
                 alive.push(*holder);
-            } else if self.is_gone(*holder) && !self.is_readable(*holder, job, at) {
+            } else if self.is_gone(*holder) && !is_kept {
                 gone.push(*holder);
             }
         }
@@ -70,15 +74,19 @@ impl Scheduler {
         self.soft.workers.get(&id).map_or(self.soft.grace_until_ms == 0, |worker| worker.is_silent)
     }
 
-    /// Whether a live worker that may run the step shares the holder's host.
-    fn is_readable(&self, holder: WorkerId, job: JobId, step: &Step) -> bool {
-        if step.holders.get(&holder).is_some_and(|held| !held.unshared.is_empty()) {
-            return false;
+    /// Whether some live worker that may run the step shares the host of all these holders.
+    fn is_within_reach(&self, job: JobId, step: &Step, which: impl Fn(WorkerId) -> bool) -> bool {
+        let mut hosts = BTreeSet::new();
+        for (holder, held) in step.holders.iter().filter(|(holder, _)| which(**holder)) {
+            if !held.unshared.is_empty() {
+                return false;
+            }
+            hosts.insert(self.host(*holder));
         }
-        let there = self.host(holder).and_then(|host| self.soft.hosts.get(host));
-        there.into_iter().flatten().any(|other| {
-            let takes_work = self.soft.workers.get(other).is_some_and(Worker::takes_work);
-            *other != holder && takes_work && self.obstacle(*other, job).is_none()
+        let (Some(Some(host)), 1) = (hosts.first(), hosts.len()) else { return false };
+        self.soft.hosts.get(*host).into_iter().flatten().any(|id| {
+            let takes_work = self.soft.workers.get(id).is_some_and(Worker::takes_work);
+            takes_work && self.obstacle(*id, job).is_none()
         })
     }
 
@@ -114,8 +122,8 @@ impl Scheduler {
         for job in self.durable.queue.iter().map(|rank| rank.job) {
             let Some((index, step)) = self.durable.jobs.get(&job).and_then(|job| job.current_step()) else { continue };
             let Some(held) = step.holders.get(&id) else { continue };
-            let is_wanted =
-                self.soft.relaying.contains(&(job, index)) || (is_leaving && !self.is_readable(id, job, step));
+            let is_wanted = self.soft.relaying.contains(&(job, index))
+                || (is_leaving && !self.is_within_reach(job, step, |_| true));
             if !is_wanted {
                 continue;
             }

@@ -267,7 +267,10 @@ impl Scheduler {
                     format!("workers could not run task {name} {times}, the last time: {reason}; see to the workers");
                 self.fail_task(granted, name, reason, message);
             }
-            Blame::Worker => self.delay((job, name), trouble.worker_failures),
+            Blame::Worker => {
+                self.delay((job, name), trouble.worker_failures);
+                self.soft.avoided.insert((job, name), self.now_ms().saturating_add(AVOID_MS));
+            }
             Blame::Map(map) => self.after_lost_output(granted, map, reason),
             Blame::Nobody => {
                 if let Reason::Unreachable { map, fence } = reason {
@@ -311,6 +314,9 @@ impl Scheduler {
         self.soft.fresh.insert(job);
     }
 }
+
+/// How long a task is kept for others than the worker that could not run it, in milliseconds: they may never come.
+const AVOID_MS: u64 = 10_000;
 
 fn times(n: u32) -> String {
     if n == 1 { "once".to_owned() } else { format!("{n} times") }

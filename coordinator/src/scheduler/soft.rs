@@ -30,6 +30,8 @@ pub(crate) struct Soft {
     /// Tasks that wait before they are granted again.
     pub(crate) delayed: BTreeMap<TaskKey, u64>,
     pub(crate) delays: BTreeSet<(u64, TaskKey)>,
+    /// Until when a task that failed through its worker's fault is kept for other workers.
+    pub(crate) avoided: BTreeMap<TaskKey, u64>,
     /// Workers that are kept free for a task that has to run alone.
     pub(crate) reserved: BTreeMap<WorkerId, TaskKey>,
     /// Steps whose map outputs somebody cannot reach.
@@ -200,6 +202,7 @@ impl Soft {
                 self.delays.remove(&(until, task));
             }
         }
+        self.avoided.retain(|(avoided, _), _| *avoided != job);
         self.relaying.retain(|(relaying, _)| *relaying != job);
         self.reserved.retain(|_, (reserved, _)| *reserved != job);
     }

@@ -150,12 +150,21 @@ impl World {
     pub(super) fn command(&mut self, command: Command, to: To) -> Result<(), String> {
         let now = self.mono();
         let Some(scheduler) = self.coordinator.scheduler.as_mut() else { return Ok(()) };
+        let polled = if let Command::Poll(request) = &command { Some(request.worker) } else { None };
+        let seen = if let Command::Poll(request) = &command { Some((request.session, request.seen)) } else { None };
         let Outcome { reply, entries, durable, wake, void } = scheduler.handle(command, now);
         if self.options.bug.is_none_or(|bug| bug != Bug::LostRequeue) {
             scheduler.broken_invariant()?;
         }
         self.steps += 1;
         self.judge(&entries)?;
+        if let Some((session, seen)) = seen {
+            self.oracle.check_crossing(session, seen, &entries)?;
+        }
+        if let (To::Worker(whom), Reply::Poll(answer)) = (to, &reply) {
+            let session = seen.map_or(self.workers[whom.worker].session, |(session, _)| session);
+            self.oracle.note_grants(session, answer);
+        }
         let here = &mut self.coordinator;
         if here.scheduler.as_ref().is_some_and(|scheduler| *scheduler.durable() != here.shadow) {
             return Err("the durable half is not the fold of the entries".to_owned());
@@ -171,6 +180,9 @@ impl World {
             if let Some(&(park, _)) = self.coordinator.parked.get(&session) {
                 self.after(0, Event::Unpark { life, session, park, expired: false });
             }
+        }
+        if let (Some(worker), Reply::Poll(_) | Reply::Parked { .. }) = (polled, &reply) {
+            self.oracle.polled.insert(worker, self.now);
         }
         self.reply(reply, durable, to);
         self.flush();

@@ -16,22 +16,61 @@ pub(super) struct Whom {
 
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    Request { from: Whom, request: Arc<PollRequest> },
-    Answer { to: Whom, answer: Box<Result<PollResponse, Problem>> },
+    Request {
+        from: Whom,
+        request: Arc<PollRequest>,
+    },
+    Answer {
+        to: Whom,
+        answer: Box<Result<PollResponse, Problem>>,
+    },
     /// The worker's timer: poll, or poll again.
-    Timer { whom: Whom, timer: u64 },
-    TaskDone { whom: Whom, run: u64 },
-    Relay { whom: Whom, token: String },
-    Submit { client: usize },
-    SubmitAnswered { client: usize, job: JobId },
-    CancelAnswered { job: JobId },
-    Flushed { life: u64 },
-    Unpark { life: u64, session: SessionId, park: u64, expired: bool },
-    Tick { life: u64 },
-    Planned { life: u64, job: JobId },
-    Committed { life: u64, job: JobId },
+    Timer {
+        whom: Whom,
+        timer: u64,
+    },
+    TaskDone {
+        whom: Whom,
+        run: u64,
+    },
+    Relay {
+        whom: Whom,
+        token: String,
+    },
+    Submit {
+        client: usize,
+    },
+    SubmitAnswered {
+        client: usize,
+        job: JobId,
+    },
+    CancelAnswered {
+        job: JobId,
+    },
+    Flushed {
+        life: u64,
+    },
+    Unpark {
+        life: u64,
+        session: SessionId,
+        park: u64,
+        expired: bool,
+    },
+    Tick {
+        life: u64,
+    },
+    Planned {
+        life: u64,
+        job: JobId,
+    },
+    Committed {
+        life: u64,
+        job: JobId,
+    },
     CoordinatorUp,
-    WorkerUp { worker: usize },
+    WorkerUp {
+        worker: usize,
+    },
     Faults,
     Heal,
 }

@@ -64,7 +64,12 @@ impl Options {
             .map(|i| {
                 let host = r.below(hosts);
                 let disk = if r.chance(60) { 100 + i } else { host };
-                Machine { host, disk, slots: u32::try_from(r.between(1, 3)).unwrap(), has_program: i == 0 || !r.chance(80) }
+                Machine {
+                    host,
+                    disk,
+                    slots: u32::try_from(r.between(1, 3)).unwrap(),
+                    has_program: i == 0 || !r.chance(80),
+                }
             })
             .collect();
         let jobs = (0..r.between(1, 3)).map(|_| JobPlan::new(&mut r)).collect();

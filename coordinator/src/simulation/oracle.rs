@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gristmill_common::wire::Location;
-use gristmill_common::{Fence, JobId, Stage, TaskName, WorkerId};
+use gristmill_common::grant::name_of;
+use gristmill_common::wire::{Location, PollResponse};
+use gristmill_common::{Fence, JobId, SessionId, Stage, TaskName, WorkerId};
 
 use crate::scheduler::{Entry, Loss};
 
@@ -19,6 +20,8 @@ pub(super) struct Oracle {
     pub(super) hosts: BTreeMap<WorkerId, u64>,
     /// When a worker's poll last reached the coordinator.
     pub(super) polled: BTreeMap<WorkerId, u64>,
+    /// Which answer of this coordinator carried a grant last: first fence to end, session and `seq`.
+    carried: BTreeMap<u64, (u64, SessionId, u64)>,
     /// Failures of user code that were really produced, by fence.
     pub(super) failures: BTreeMap<(JobId, TaskName), BTreeSet<u64>>,
 }
@@ -44,12 +47,12 @@ impl Oracle {
     /// A coordinator starts from these entries: nothing that was promised may be missing.
     pub(super) fn restart(&mut self, journal: &[Entry]) -> Result<(), String> {
         self.lineage = Lineage::default();
+        self.carried.clear();
         for entry in journal {
             self.lineage.note(entry)?;
         }
-        let lost = |(job, fence): &&(JobId, u64)| {
-            !self.lineage.over.contains(job) && !self.lineage.concluded.contains(fence)
-        };
+        let lost =
+            |(job, fence): &&(JobId, u64)| !self.lineage.over.contains(job) && !self.lineage.concluded.contains(fence);
         match self.accepted.iter().find(lost) {
             Some((job, fence)) => Err(format!("the accepted report of a{fence} of {job} is not in the journal")),
             None => Ok(()),
@@ -80,10 +83,35 @@ impl Oracle {
         self.lineage.note(entry)
     }
 
+    pub(super) fn note_grants(&mut self, session: SessionId, answer: &PollResponse) {
+        for name in answer.grants.iter().filter_map(|grant| name_of(&grant.token)) {
+            let fences = name.fences();
+            self.carried.insert(fences.first.0, (fences.end().0, session, answer.seq));
+        }
+    }
+
+    /// What is on its way to the worker is not missing there.
+    pub(super) fn check_crossing(&self, session: SessionId, seen: u64, entries: &[Entry]) -> Result<(), String> {
+        for entry in entries {
+            let Entry::Lost { fences, why: Loss::NotHeld, .. } = entry else { continue };
+            for fence in fences.iter().flat_map(|fences| fences.iter()) {
+                let carried = self.carried.range(..=fence.0).next_back().filter(|(_, (end, ..))| *end > fence.0);
+                if let Some((_, (_, to, seq))) = carried.filter(|(_, (_, to, seq))| *to == session && *seq > seen) {
+                    return Err(format!(
+                        "{fence} went to {to} in answer {seq}, which has seen {seen}, and was taken away"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn check_reach(&self, job: JobId, step: u16, worker: WorkerId) -> Result<(), String> {
         let mine = self.hosts.get(&worker);
         for ((won_job, task), (_, holder)) in &self.lineage.won {
-            let Some(holder) = holder.filter(|_| (*won_job, task.step, task.stage) == (job, step, Stage::Map)) else { continue };
+            let Some(holder) = holder.filter(|_| (*won_job, task.step, task.stage) == (job, step, Stage::Map)) else {
+                continue;
+            };
             if holder != worker && self.hosts.get(&holder) != mine {
                 return Err(format!("a reduce of {job} went to {worker}, {task} is only at {holder}"));
             }

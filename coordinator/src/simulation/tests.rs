@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::options::Options;
 use super::world::{Run, run};
@@ -71,7 +71,11 @@ fn every_seed_ends_as_the_oracle_says() {
     });
     let (steps, simulated_ms, sometimes) = total.into_inner().unwrap();
     let seconds = start.elapsed().as_secs_f64();
-    println!("{seeds} seeds in {seconds:.1} s: {:.0} seeds/s, {steps} steps, {} s simulated", seeds as f64 / seconds, simulated_ms / 1_000);
+    println!(
+        "{seeds} seeds in {seconds:.1} s: {:.0} seeds/s, {steps} steps, {} s simulated",
+        seeds as f64 / seconds,
+        simulated_ms / 1_000
+    );
     for (what, times) in &sometimes {
         println!("{times:>10} {what}");
     }

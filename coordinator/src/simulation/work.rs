@@ -37,7 +37,8 @@ pub(super) fn input_value(plan: Digest) -> u64 {
 pub(super) fn sequential(job: &JobPlan, plan: Digest) -> Vec<u64> {
     let mut inputs = vec![input_value(plan); job.maps as usize];
     for (step, &reduces) in (0_u16..).zip(&job.reduces) {
-        let maps: Vec<u64> = (0_u32..).zip(&inputs).map(|(map, input)| map_value(job.no_op, step, map, *input)).collect();
+        let maps: Vec<u64> =
+            (0_u32..).zip(&inputs).map(|(map, input)| map_value(job.no_op, step, map, *input)).collect();
         inputs = if reduces == 0 { maps } else { (0..reduces).map(|r| reduce_value(step, r, &maps)).collect() };
     }
     inputs

@@ -3,8 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gristmill_common::wire::{Location, Outcome, PollRequest, PollResponse, Report, TaskResult, Verdict, WorkerAbout, output_name};
-use gristmill_common::{Digest, GrantName, JobId, Place, Problem, Reason, SessionId, Stage, TaskName, TaskRange, WorkerId, grant};
+use gristmill_common::wire::{
+    Location, Outcome, PollRequest, PollResponse, Report, TaskResult, Verdict, WorkerAbout, output_name,
+};
+use gristmill_common::{
+    Digest, GrantName, JobId, Place, Problem, Reason, SessionId, Stage, TaskName, TaskRange, WorkerId, grant,
+};
 use gristmill_worker::exchange::{Exchange, Identity, Instruction, Work};
 
 use super::coordinator::To;
@@ -30,7 +34,8 @@ pub(super) struct SimWorker {
     pub(super) life: u64,
     machine: Machine,
     pub(super) exchange: Exchange,
-    running: BTreeMap<u64, Work>,
+    /// What runs, and since when.
+    running: BTreeMap<u64, (u64, Work)>,
     runs: u64,
     timer: u64,
     pub(super) paused_until: u64,
@@ -185,7 +190,6 @@ impl World {
         if self.coordinator.scheduler.is_none() {
             return Ok(());
         }
-        self.oracle.polled.insert(request.worker, self.now);
         self.command(Command::Poll(Box::new(request.clone())), To::Worker(from))
     }
 
@@ -235,7 +239,7 @@ impl World {
         match instruction {
             Instruction::Stop(stopped) => {
                 let fences = stopped.grant.fences(stopped.tasks);
-                worker.running.retain(|_, work| !fences.contains(work.grant.fences(work.tasks).first));
+                worker.running.retain(|_, (_, work)| !fences.contains(work.grant.fences(work.tasks).first));
                 self.seen("attempt stopped");
             }
             Instruction::Acked { work, verdict } => {
@@ -290,12 +294,16 @@ impl World {
                 return;
             }
             let Some(work) = worker.exchange.start(now) else { return };
-            let most = self.clients.iter().find(|client| client.is(work.grant.name.job)).map_or(0, |client| client.plan.task_ms);
+            let most = self
+                .clients
+                .iter()
+                .find(|client| client.is(work.grant.name.job))
+                .map_or(0, |client| client.plan.task_ms);
             let worker = &mut self.workers[index];
             worker.runs += 1;
             let run = worker.runs;
             worker.exchange.on_progress(&work, 1);
-            worker.running.insert(run, work);
+            worker.running.insert(run, (now, work));
             let whom = self.whom(index);
             let ms = self.random.below(most + 1);
             self.after(ms, Event::TaskDone { whom, run });
@@ -304,7 +312,8 @@ impl World {
 
     pub(super) fn on_task_done(&mut self, whom: Whom, run: u64) {
         let index = whom.worker;
-        let Some(work) = self.workers[index].running.get(&run).cloned() else { return };
+        let Some((since, work)) = self.workers[index].running.get(&run).cloned() else { return };
+        let took_us = (self.now - since) * 1_000 / u64::from(work.tasks.count);
         let mut outcomes: Vec<(TaskRange, Outcome)> = Vec::new();
         let mut given_back = Vec::new();
         for task in work.tasks.iter() {
@@ -324,7 +333,7 @@ impl World {
         }
         for (tasks, outcome) in outcomes {
             let part = Work { grant: Arc::clone(&work.grant), tasks };
-            let taken = worker.exchange.on_finished(&part, outcome.clone(), 20_000);
+            let taken = worker.exchange.on_finished(&part, outcome.clone(), took_us.max(50));
             let Some(directory) = self.directories.get_mut(&worker.id) else { continue };
             for part in taken {
                 let result = TaskResult { tasks: part.tasks, outcome: outcome.clone() };
@@ -378,7 +387,8 @@ impl World {
         let file = name_of(grant, task);
         if place_of(value) == Where::File {
             if is_part {
-                let granted = self.coordinator.scheduler.as_ref().is_some_and(|scheduler| scheduler.is_granted(grant, task));
+                let granted =
+                    self.coordinator.scheduler.as_ref().is_some_and(|scheduler| scheduler.is_granted(grant, task));
                 if !granted {
                     return Tried::GiveBack;
                 }
@@ -409,7 +419,8 @@ impl World {
         let Some(scheduler) = self.coordinator.scheduler.as_ref() else { return Err(Tried::Later) };
         let Ok(table) = scheduler.outputs(grant) else { return Err(Tried::GiveBack) };
         let maps = self.plan_of(grant.job).map_or(0, |plan| {
-            let before = usize::from(grant.step).checked_sub(1).map(|step| plan.reduces[..=step].iter().rev().find(|r| **r > 0));
+            let before =
+                usize::from(grant.step).checked_sub(1).map(|step| plan.reduces[..=step].iter().rev().find(|r| **r > 0));
             before.flatten().copied().unwrap_or(plan.maps)
         });
         let mut values = vec![NOTHING; maps as usize];

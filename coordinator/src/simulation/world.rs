@@ -159,8 +159,7 @@ impl World {
 
     fn on_event(&mut self, event: Event) -> Result<(), String> {
         if let Some(later) = self.paused(&event) {
-            self.events.insert((later, self.sent), event);
-            self.sent += 1;
+            self.after(later - self.now, event);
             return Ok(());
         }
         let life = self.coordinator.life;
@@ -384,7 +383,12 @@ impl World {
         for (index, worker) in self.workers.iter().enumerate() {
             let exchange = &worker.exchange;
             let (held, unacked) = (exchange.running() + exchange.queued(), exchange.unacked());
-            let _ = write!(text, "\nworker {index} up {} works {} holds {held} unacked {unacked}", worker.is_up, worker.can_work());
+            let _ = write!(
+                text,
+                "\nworker {index} up {} works {} holds {held} unacked {unacked}",
+                worker.is_up,
+                worker.can_work()
+            );
         }
         text
     }
