@@ -4,6 +4,9 @@
 //! [`limits::DRAIN_DEADLINE_MS`], then what the driver handled is made durable. When the driver fails nothing is answered any
 //! more and the process is to end: the next start reads what is on disk.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -97,7 +100,7 @@ pub struct Running {
     announced: Option<PathBuf>,
     stop: CancellationToken,
     listener: axum_server::Handle<SocketAddr>,
-    serving: JoinHandle<io::Result<()>>,
+    serving: Option<JoinHandle<io::Result<()>>>,
     driver: Driver,
     // Held for its lock, until all else has ended.
     data: DataDir,
@@ -151,7 +154,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
         announced: config.announce.then(endpoint_file::own_directory).flatten(),
         stop,
         listener: handle,
-        serving,
+        serving: Some(serving),
         driver,
         data,
     };
@@ -238,11 +241,7 @@ impl Running {
     pub async fn failed(&mut self) -> RunError {
         tokio::select! {
             error = self.driver.failed() => error.into(),
-            ended = &mut self.serving => match ended {
-                Ok(Ok(())) => RunError::Listener("it ended".to_owned()),
-                Ok(Err(error)) => RunError::Listener(error.to_string()),
-                Err(error) => RunError::Listener(error.to_string()),
-            },
+            error = listener_failed(&mut self.serving) => RunError::Listener(error),
         }
     }
 
@@ -254,10 +253,10 @@ impl Running {
         self.stop.cancel();
         self.driver.handle.quiet();
         self.listener.graceful_shutdown(Some(Duration::from_millis(limits::DRAIN_DEADLINE_MS)));
-        match self.serving.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the listener did not end well"),
-            Err(error) => tracing::warn!(%error, "the listener did not end well"),
+        if let Some(serving) = self.serving
+            && let Err(error) = serving.await.map_err(io::Error::other).flatten()
+        {
+            tracing::warn!(%error, "the listener did not end well");
         }
         self.driver.stop().await?;
         if let Some(directory) = &self.announced
@@ -277,6 +276,14 @@ impl Running {
             tracing::warn!(%error, %directory, "the command line will not find this coordinator by itself: give it --url and a token");
         }
     }
+}
+
+/// Waits until the listener ends by itself; says so once.
+async fn listener_failed(serving: &mut Option<JoinHandle<io::Result<()>>>) -> String {
+    let Some(running) = serving else { return std::future::pending().await };
+    let ended = running.await.map_err(io::Error::other).flatten();
+    *serving = None;
+    ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned())
 }
 
 /// What is opened before anything runs.

@@ -62,7 +62,6 @@ impl App {
     }
 
     /// Makes the router.
-    #[must_use]
     pub fn router(self) -> Router {
         router(self)
     }

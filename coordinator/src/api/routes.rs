@@ -14,14 +14,8 @@ use super::{App, answer, blobs, exchange, files, guard, jobs, output, status};
 use crate::auth::Scope::{self, Attempt, Client, Public, Worker};
 
 /// Largest JSON body of a route, in bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct BodyLimit(pub(super) usize);
-
-impl Default for BodyLimit {
-    fn default() -> Self {
-        Self(0)
-    }
-}
 
 const NONE: BodyLimit = BodyLimit(0);
 const JSON: BodyLimit = BodyLimit(limits::BODY_BYTES);

@@ -118,7 +118,7 @@ impl Effects {
                 match commit::commit(job, &spec, parts.clone(), &surroundings.store, &surroundings.roots).await {
                     Ok(output) => break output,
                     Err(error) => {
-                        tracing::error!(%job, %error, wait_ms, "cannot commit; it is tried again until it works")
+                        tracing::error!(%job, %error, wait_ms, "cannot commit; it is tried again until it works");
                     }
                 }
                 tokio::time::sleep(Duration::from_millis(wait_ms)).await;

@@ -20,17 +20,21 @@ pub struct Driver {
     pub handle: Handle,
     /// The epoch that it began.
     pub epoch: Epoch,
-    ended: JoinHandle<Result<(), DriverError>>,
+    // Both are taken by whoever waits for them.
+    ended: Option<JoinHandle<Result<(), DriverError>>>,
     journal: Option<std::thread::JoinHandle<Result<(), JournalError>>>,
 }
 
 impl Driver {
-    /// Waits until the driver ends by itself, which only a failure makes it do.
+    /// Waits until the driver ends by itself, which only a failure makes it do; says so once.
     ///
     /// # Errors
     /// Why it ended.
     pub async fn failed(&mut self) -> DriverError {
-        match (&mut self.ended).await {
+        let Some(ended) = &mut self.ended else { return std::future::pending().await };
+        let ended = ended.await;
+        self.ended = None;
+        match ended {
             Ok(Err(error)) => error,
             Ok(Ok(())) => match join(self.journal.take()).await {
                 Err(error) => error,
@@ -47,7 +51,9 @@ impl Driver {
     pub async fn stop(self) -> Result<(), DriverError> {
         let _ = self.handle.inbox.send(Message::Stop);
         drop(self.handle);
-        self.ended.await.map_err(|_| DriverError::Panicked("the driver"))??;
+        if let Some(ended) = self.ended {
+            ended.await.map_err(|_| DriverError::Panicked("the driver"))??;
+        }
         join(self.journal).await
     }
 }
@@ -112,7 +118,7 @@ pub async fn start(
     let owner = Owner::new(scheduler, clock, link.clone(), inbox, progress, effects);
     let handle =
         Handle { inbox: inbox_sender, calls: Arc::new(Semaphore::new(limits::DRIVER_QUEUE)), journal: link, refusals };
-    Ok(Driver { handle, epoch, ended: tokio::spawn(owner.run()), journal: Some(thread) })
+    Ok(Driver { handle, epoch, ended: Some(tokio::spawn(owner.run())), journal: Some(thread) })
 }
 
 type Recovered = (Box<dyn Journal>, Scheduler, Epoch, Leftovers);

@@ -139,7 +139,7 @@ impl Keeper {
             Ok(false) => {}
             // The next start sees `job_removed` and tries again.
             Err(JournalError::Full(error)) => {
-                tracing::warn!(%job, error, "rows of a removed job stay until the next start")
+                tracing::warn!(%job, error, "rows of a removed job stay until the next start");
             }
             Err(error) => return Err(error),
         }

@@ -108,7 +108,7 @@ async fn inputs_in_the_store_are_read_by_the_token_of_the_grant_and_pinned() {
 async fn a_poll_is_held_until_there_is_work_and_not_longer_than_its_time() {
     let world = World::new().await;
     let mut worker = Miniature::new(1, Keep::Inline);
-    let started = std::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let idle = worker.poll(&world).await;
     assert!(idle.is_idle() && started.elapsed().as_millis() >= 150, "held for {:?}", started.elapsed());
 

@@ -1,0 +1,155 @@
+//! A coordinator behind real sockets.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use gristmill_client::{Client, ClientError, Endpoint, WorkerClient};
+use gristmill_common::wire::{PollRequest, WorkerAbout};
+use gristmill_common::{Digest, SessionId, WorkerId};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+
+fn config(home: &TempDir) -> CoordinatorConfig {
+    CoordinatorConfig { listen: "127.0.0.1:0".parse().expect("an address"), ..CoordinatorConfig::new(home.path()) }
+}
+
+fn home() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn client(running: &Running) -> Client {
+    Client::new(running.endpoint().expect("an endpoint")).expect("a client")
+}
+
+fn poll() -> PollRequest {
+    PollRequest {
+        protocol: limits::PROTOCOL,
+        worker: WorkerId(Uuid::from_u128(1)),
+        session: SessionId(Uuid::from_u128(2)),
+        incarnation: 1,
+        seq: 1,
+        seen: 0,
+        epoch: None,
+        about: WorkerAbout {
+            name: "w".to_owned(),
+            host: "h".to_owned(),
+            version: "0".to_owned(),
+            slots: 1,
+            programs: Vec::new(),
+            executable: Digest::of(b"w"),
+            roots: Vec::new(),
+        },
+        free_slots: 1,
+        running: Vec::new(),
+        finished: Vec::new(),
+        returned: Vec::new(),
+        holds: Vec::new(),
+        draining: false,
+    }
+}
+
+#[tokio::test]
+async fn tokens_and_cluster_stay_and_epochs_rise_over_restarts() {
+    let home = home();
+    let first = start(config(&home)).await.expect("starts");
+    let about = client(&first).about().await.expect("answers");
+    let token = first.client_token().to_owned();
+    first.stop().await.expect("stops");
+    let second = start(config(&home)).await.expect("starts again");
+    let again = client(&second).about().await.expect("answers");
+    assert_eq!((again.cluster, again.epoch, second.client_token()), (about.cluster, about.epoch + 1, token.as_str()));
+    second.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_held_poll_does_not_hold_up_a_stop() {
+    let home = home();
+    let running = start(config(&home)).await.expect("starts");
+    let join: Endpoint = running.join_line().parse().expect("a join line");
+    assert!(running.join_line().starts_with("http://127.0.0.1:"));
+    let worker = WorkerClient::new(join).expect("a client");
+    let held = tokio::spawn(async move { worker.poll(&poll()).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!held.is_finished(), "held, there is no work");
+    let stopped = tokio::time::timeout(Duration::from_secs(3), running.stop()).await;
+    stopped.expect("stops soon").expect("stops well");
+    assert!(held.await.expect("no panic").expect("an answer").is_idle());
+}
+
+#[tokio::test]
+async fn beyond_loopback_it_speaks_tls_and_the_join_line_pins_its_certificate() {
+    let home = home();
+    let wide = CoordinatorConfig { listen: "0.0.0.0:0".parse().expect("an address"), ..config(&home) };
+    let running = start(wide.clone()).await.expect("starts");
+    assert!(running.url().starts_with("https://127.0.0.1:"), "{}", running.url());
+    let about = client(&running).about().await.expect("answers over TLS");
+
+    let join: Endpoint = running.join_line().parse().expect("a join line");
+    assert_eq!((join.pin, join.token.as_deref()), (running.pin(), Some(running.worker_token())));
+    let other = running.endpoint().map(|endpoint| endpoint.with_pin(Some(Digest::of(b"another certificate"))));
+    let refused = Client::new(other.expect("an endpoint")).expect("a client").about().await;
+    assert!(matches!(refused, Err(ClientError::BadCertificate { .. })), "{refused:?}");
+    let plain = Endpoint::local(running.address().port(), Some(running.client_token().to_owned()));
+    Client::new(plain).expect("a client").about().await.expect_err("plain HTTP is not spoken");
+    let pin = running.pin();
+    running.stop().await.expect("stops");
+
+    let again = start(wide).await.expect("starts again");
+    assert_eq!((again.pin(), client(&again).about().await.expect("answers").cluster), (pin, about.cluster));
+    again.stop().await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_public_url_is_what_others_join_and_may_be_addressed() {
+    let home = home();
+    let front = CoordinatorConfig {
+        listen: "0.0.0.0:0".parse().expect("an address"),
+        public_url: Some("https://mill.example".to_owned()),
+        tls_terminated_in_front: true,
+        journal: JournalKind::Memory,
+        ..config(&home)
+    };
+    let running = start(front).await.expect("starts");
+    assert_eq!(running.join_line(), format!("https://mill.example#.{}", running.worker_token()));
+    let status = |host: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", running.address().port())).expect("connects");
+        write!(stream, "GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("sends");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answers");
+        answer.split(' ').nth(1).map(str::to_owned)
+    };
+    let answers = tokio::task::block_in_place(|| (status("mill.example"), status("other.example")));
+    assert_eq!(answers, (Some("200".to_owned()), Some("403".to_owned())));
+    running.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn what_keeps_it_from_starting_is_named() {
+    let home = home();
+    let running = start(config(&home)).await.expect("starts");
+    let second = start(config(&home)).await.map(drop).expect_err("the directory is in use");
+    assert!(matches!(second, StartError::DataDir(DataDirError::InUse { .. })), "{second}");
+    let other = tempfile::tempdir().expect("a directory");
+    let taken = CoordinatorConfig { listen: running.address(), ..config(&other) };
+    let second = start(taken).await.map(drop).expect_err("the address is taken");
+    assert!(second.to_string().contains("--port"), "{second}");
+    let missing = CoordinatorConfig { roots: vec![other.path().join("missing")], ..config(&other) };
+    let second = start(missing).await.map(drop).expect_err("no such directory");
+    assert!(second.to_string().contains("missing"), "{second}");
+    running.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn run_ends_with_its_token() {
+    let home = home();
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let ended = run(config(&home), shutdown, move |running| {
+        assert!(running.greeting().contains(&running.join_line()));
+        stop.cancel();
+    });
+    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("in time").expect("well");
+}
