@@ -161,9 +161,6 @@ fn glob_text(text: &str) -> Result<(String, Option<char>), String> {
     let mut rest = text;
     while let Some(at) = rest.find('%') {
         out.push_str(&rest[..at]);
-        if out.rfind('[') > out.rfind(']') {
-            return Err("inside [ ] characters stand for themselves: write them without percent-encoding".to_owned());
-        }
         // Neighbouring encoded bytes may be one character: they are decoded together.
         let mut end = at;
         while rest.as_bytes().get(end) == Some(&b'%') {
@@ -171,7 +168,13 @@ fn glob_text(text: &str) -> Result<(String, Option<char>), String> {
         }
         let decoded = percent_decode(&rest.as_bytes()[at..end]).decode_utf8();
         let decoded = decoded.map_err(|_| "a name with wildcards must be UTF-8".to_owned())?;
-        out.push_str(&glob::Pattern::escape(&decoded));
+        if out.rfind('[') <= out.rfind(']') {
+            out.push_str(&glob::Pattern::escape(&decoded));
+        } else if decoded.contains(['!', '-', ']']) {
+            return Err("inside [ ] write `!`, `-` and `]` without percent-encoding".to_owned());
+        } else {
+            out.push_str(&decoded);
+        }
         rest = &rest[end..];
     }
     out.push_str(rest);

@@ -77,6 +77,7 @@ fn hostile_names_are_only_names() {
         assert!(url.is_ascii() && !url.contains(['\n', ' ', '*', '#']), "{url}");
     }
     assert_eq!(world.list("d/%2A").expect("lists"), ["d/*"], "an encoded star is a name");
+    assert_eq!(world.list("d/[%2A%20]").expect("lists"), ["d/*"], "and so it is in a class");
     assert_eq!(world.list("d/%2541").expect("lists"), ["d/%41"]);
 }
 
