@@ -83,3 +83,75 @@ impl BlockMapper for Grep {
 pub fn grep() -> Job {
     Job::try_map_blocks(Grep::new).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use gristmill_worker::program::Program;
+
+    use super::*;
+    use crate::typed::tests::run;
+
+    const TEXT: &str = "one fish\ntwo fish\r\n\nred  fish\nblue\nfish";
+
+    /// What line by line matching finds: offsets of lines.
+    fn model(pattern: &str) -> Vec<String> {
+        let regex = Regex::new(pattern).expect("a regular expression");
+        let mut offset = 0;
+        let mut found = Vec::new();
+        for line in TEXT.split_inclusive('\n') {
+            let text = line.strip_suffix('\n').unwrap_or(line);
+            if regex.is_match(text.as_bytes()) {
+                found.push(format!("file:///a\t{offset}\t{text}"));
+            }
+            offset += line.len();
+        }
+        found
+    }
+
+    #[test]
+    fn blocks_find_what_lines_find() {
+        let patterns = [
+            "fish",
+            "^fish$",
+            "^",
+            "$",
+            "^$",
+            "",
+            "x*",
+            "fish$",
+            r"fish\r$",
+            r"\s+",
+            r"\sfish",
+            r"e\s",
+            r"[^a]fish",
+            r"\Aone",
+            r"h\z",
+            r"(?i)RED",
+            "(?-m)^two",
+            r"(?s)o.*e",
+            "(?m)^blue$",
+            r"\bfish\b",
+            "nothing",
+            r"d\s+\S+\nblue",
+            r"\n",
+            "(?P<all>.+)",
+        ];
+        for pattern in patterns {
+            let parts = run(&grep(), &[pattern], &[("file:///a", TEXT)], |step| step.reduces = 0).expect("done");
+            let found: Vec<_> = parts[0].split_terminator('\n').map(str::to_owned).collect();
+            assert_eq!(found, model(pattern), "{pattern}");
+            let parts = run(&grep(), &[pattern], &[("file:///a", TEXT)], |step| step.reduces = 1).expect("done");
+            let found: Vec<_> = parts[0].split_terminator('\n').map(str::to_owned).collect();
+            assert_eq!(found, model(pattern), "{pattern}, reduced");
+        }
+    }
+
+    #[test]
+    fn a_bad_pattern_is_said_before_any_task_runs() {
+        let check = |args: &[&str]| grep().check(&args.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(check(&["fi.h"]), Ok(()));
+        assert!(check(&["("]).expect_err("unclosed").starts_with("not a regular expression"));
+        assert!(check(&[]).expect_err("no pattern").contains("one argument"));
+        assert!(check(&["a", "b"]).expect_err("two").contains("2 were given"));
+    }
+}

@@ -15,4 +15,4 @@ pub use map::{BlockMapper, Emit, Mapper};
 pub use reduce::{Lines, Reducer, Values};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
