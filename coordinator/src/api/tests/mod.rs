@@ -6,5 +6,6 @@ mod exchange;
 mod files;
 mod jobs;
 mod refusals;
+mod wire;
 mod worker;
 mod world;
