@@ -88,9 +88,20 @@ impl Exchange {
             return 0;
         }
         let slots = u64::from(self.identity.about.slots);
-        let ahead = if self.is_stalled(now_ms) { 0 } else { self.pace.prefetch().saturating_mul(slots) };
+        let ahead = if self.is_stalled(now_ms) { 0 } else { self.ahead().saturating_mul(slots) };
         let room = (slots + ahead).min(limits::HELD_ATTEMPTS).saturating_sub(self.held.len());
         u32::try_from(room).unwrap_or(u32::MAX)
+    }
+
+    /// Returns how many attempts to hold for each slot beyond the ones it runs: what the slowest stage at hand allows.
+    ///
+    /// Asking by the pace of a quicker stage would bring back at once what `excess` has just given away.
+    fn ahead(&self) -> u64 {
+        if !self.returned.is_empty() {
+            return 0;
+        }
+        let of_held = self.held.iter().map(|(_, attempt)| self.pace.prefetch_of(&attempt.grant.name).unwrap_or(0));
+        of_held.min().unwrap_or_else(|| self.pace.prefetch())
     }
 
     /// What did not fit into the reports is still held: leaving it out of everything would say that it is lost.

@@ -280,8 +280,10 @@ fn a_stage_nobody_has_timed_gets_no_prefetch_and_its_excess_goes_back() {
     assert_eq!(request.returned, [fences(1_004, 496)], "two run, one more waits for each slot");
     // Given back until answered, and not taken for lost or held meanwhile.
     assert_eq!(request.running.iter().map(|running| running.fences.count).sum::<u32>(), 4);
+    assert_eq!(request.free_slots, 0, "what goes back must not be asked for in the same breath");
     exchange.on_answer(answer_to(&request)).expect("taken");
-    assert_eq!(exchange.next_request(0).returned, []);
+    let request = exchange.next_request(0);
+    assert_eq!((request.returned.len(), request.free_slots), (0, 0), "nor in the next");
 }
 
 #[test]
