@@ -43,7 +43,7 @@ impl Exit {
     /// Returns the exit that goes with an error.
     #[must_use]
     pub fn of_error(error: &anyhow::Error) -> Self {
-        match error.downcast_ref::<ClientError>() {
+        match error.chain().find_map(|cause| cause.downcast_ref::<ClientError>()) {
             Some(ClientError::Problem(problem)) => match problem.code {
                 Code::Unauthorized | Code::Forbidden | Code::Unavailable => Self::Unreachable,
                 _ => Self::Error,
@@ -66,8 +66,36 @@ pub fn report(result: anyhow::Result<Exit>) -> Exit {
     match result {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", sentence(&error));
             Exit::of_error(&error)
         }
+    }
+}
+
+/// Joins an error and its causes, leaving out causes that the text before quotes already.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_quoted_cause_is_said_once() {
+        let inner = || anyhow::anyhow!("no such file");
+        assert_eq!(sentence(&inner().context("cannot read a")), "cannot read a: no such file");
+        assert_eq!(sentence(&inner().context("cannot read a: no such file")), "cannot read a: no such file");
+    }
+
+    #[test]
+    fn the_exit_code_looks_through_the_context() {
+        let refused = ClientError::Unauthorized { url: String::new(), detail: String::new() };
+        let error = Err::<(), _>(refused).context("the worker ended").expect_err("an error");
+        assert_eq!(Exit::of_error(&error), Exit::Unreachable);
     }
 }

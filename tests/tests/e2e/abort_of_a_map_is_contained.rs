@@ -11,7 +11,7 @@ use crate::fixture;
 const TEXT: &[u8] = b"fine\nstill fine\nboom\nfine again\n";
 
 async fn faulty(cluster: &Cluster, mode: &str) -> Result<JobView> {
-    let urls = cluster.upload(&[("poison.txt", TEXT)]).await?;
+    let urls = cluster.upload(&[(&format!("{mode}/poison.txt"), TEXT)]).await?;
     let mut step = gristmill_common::spec::StepSpec::native("faulty");
     step.args = vec![mode.to_owned(), "boom".to_owned()];
     let mut spec = JobSpec::new(mode, urls.into_iter().map(Input::Url).collect(), vec![step]);
@@ -51,6 +51,6 @@ async fn each_ends_with_its_reason_and_place() -> Result<()> {
     let view = cluster.finish(&healthy).await?;
     assert_eq!(view.state.word(), "succeeded", "{view:#?}");
     assert!(cluster.output(&healthy).await? == fixture::expected()?);
-    assert_eq!(view.stages.iter().map(|stage| stage.failures + stage.losses).sum::<u64>(), 0, "{view:#?}");
+    assert_eq!(view.stages.iter().map(|stage| stage.failures + stage.losses).sum::<u64>(), 0, "{:#?}", cluster.events(&healthy).await?);
     Ok(())
 }

@@ -13,8 +13,11 @@ async fn attempts_are_adopted_and_no_won_task_runs_again() -> Result<()> {
     for _ in 0..3 {
         cluster.start_worker(1, "state", &[])?;
     }
-    let job = cluster.submit(&fixture::job(&cluster, "returns", Some(400)).await?).await?;
-    for won in [4, 12, 20] {
+    // Longer than a busy worker stays silent, so that the first poll after a restart names running attempts.
+    let mut spec = fixture::job(&cluster, "returns", Some(1500)).await?;
+    spec.split.bytes = Some(32 << 10);
+    let job = cluster.submit(&spec).await?;
+    for won in [1, 4, 7] {
         cluster.until(&job, "mapping", |view| view.stages.first().is_some_and(|stage| stage.won >= won)).await?;
         cluster.kill_coordinator();
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -24,7 +27,7 @@ async fn attempts_are_adopted_and_no_won_task_runs_again() -> Result<()> {
     assert_eq!(view.state.word(), "succeeded", "{view:#?}");
     assert!(cluster.output(&job).await? == fixture::expected()?);
     let events = cluster.events(&job).await?;
-    assert!(fixture::count(&events, "adopted") >= 1, "the kills hit running work");
+    assert!(fixture::count(&events, "adopted") >= 1, "the kills hit running work: {events:#?}");
     assert_eq!(fixture::redone(&events), [""; 0]);
     Ok(())
 }

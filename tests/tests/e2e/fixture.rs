@@ -45,18 +45,17 @@ pub fn redone(events: &[EventView]) -> Vec<String> {
     let mut redone = Vec::new();
     for event in events {
         let entry = &event.entry;
-        let tasks = |entry: &serde_json::Value| {
-            let first = entry["tasks"]["first"].as_u64().unwrap_or(0);
-            let count = entry["tasks"]["count"].as_u64().unwrap_or(0);
-            let stage = format!("{}.{}", entry["step"], entry["stage"]);
+        let tasks = |range: &serde_json::Value, stage: &str| {
+            let first = range["first"].as_u64().unwrap_or(0);
+            let count = range["count"].as_u64().unwrap_or(0);
+            let stage = format!("{}.{stage}", entry["step"]);
             (first..first + count).map(move |task| format!("{stage}.{task}"))
         };
+        let stage = entry["stage"].as_str().unwrap_or_default();
         match event.kind.as_str() {
-            "won" => won.extend(tasks(entry)),
-            "granted" => redone.extend(tasks(entry).filter(|task| won.contains(task))),
-            "reopened" => {
-                won.remove(&format!("{}.\"map\".{}", entry["step"], entry["map"]));
-            }
+            "won" => won.extend(tasks(&entry["tasks"], stage)),
+            "granted" => redone.extend(tasks(&entry["tasks"], stage).filter(|task| won.contains(task))),
+            "reopened" => tasks(&entry["maps"], "map").for_each(|task| drop(won.remove(&task))),
             _ => {}
         }
     }
