@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 
 type Record = (u32, Vec<u8>, Vec<u8>);
+type Pair = (Vec<u8>, Vec<u8>);
 
 fn header(partitions: u32, compress: bool) -> RunHeader {
     RunHeader { fence: Fence(4711), partitions, compress }
@@ -24,7 +25,7 @@ fn write(records: &[Record], header: RunHeader, block_bytes: usize) -> (Vec<u8>,
     (bytes, summary)
 }
 
-fn drain(mut source: impl Source) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RunError> {
+fn drain(mut source: impl Source) -> Result<Vec<Pair>, RunError> {
     let mut records = Vec::new();
     while source.advance()? {
         records.push((source.key().to_vec(), source.value().to_vec()));

@@ -175,7 +175,7 @@ macro_rules! number {
                 if bytes.is_empty() { Ok(number) } else { Err(BadEncoding::of::<Self>()) }
             }
 
-            fn decode_part<'a>(bytes: &mut &'a [u8]) -> Result<Self, BadEncoding> {
+            fn decode_part(bytes: &mut &[u8]) -> Result<Self, BadEncoding> {
                 let taken = take(bytes, size_of::<Self>()).and_then(|bytes| bytes.try_into().ok());
                 let bytes = taken.ok_or(BadEncoding::of::<Self>())?;
                 Ok((<$unsigned>::from_be_bytes(bytes) ^ $turn) as Self)
@@ -204,7 +204,7 @@ impl Key for () {
         if bytes.is_empty() { Ok(()) } else { Err(BadEncoding::of::<Self>()) }
     }
 
-    fn decode_part<'a>(_: &mut &'a [u8]) -> Result<(), BadEncoding> {
+    fn decode_part(_: &mut &[u8]) -> Result<(), BadEncoding> {
         Ok(())
     }
 }

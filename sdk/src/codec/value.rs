@@ -86,7 +86,7 @@ macro_rules! unsigned {
             }
 
             #[inline]
-            fn decode_part<'a>(bytes: &mut &'a [u8]) -> Result<Self, BadEncoding> {
+            fn decode_part(bytes: &mut &[u8]) -> Result<Self, BadEncoding> {
                 number(bytes).and_then(|number| Self::try_from(number).ok()).ok_or(BadEncoding::of::<Self>())
             }
         }
@@ -114,7 +114,7 @@ macro_rules! signed {
                 only(bytes, |bytes| <Self as Value>::decode_part(bytes))
             }
 
-            fn decode_part<'a>(bytes: &mut &'a [u8]) -> Result<Self, BadEncoding> {
+            fn decode_part(bytes: &mut &[u8]) -> Result<Self, BadEncoding> {
                 let wide = number(bytes).map(|number| (number >> 1) as i64 ^ -((number & 1) as i64));
                 wide.and_then(|wide| Self::try_from(wide).ok()).ok_or(BadEncoding::of::<Self>())
             }
@@ -140,7 +140,7 @@ impl Value for f64 {
         only(bytes, |bytes| <Self as Value>::decode_part(bytes))
     }
 
-    fn decode_part<'a>(bytes: &mut &'a [u8]) -> Result<Self, BadEncoding> {
+    fn decode_part(bytes: &mut &[u8]) -> Result<Self, BadEncoding> {
         let bytes = take(bytes, 8).and_then(|bytes| bytes.try_into().ok());
         bytes.map(Self::from_le_bytes).ok_or(BadEncoding::of::<Self>())
     }
@@ -158,7 +158,7 @@ impl Value for () {
         if bytes.is_empty() { Ok(()) } else { Err(BadEncoding::of::<Self>()) }
     }
 
-    fn decode_part<'a>(_: &mut &'a [u8]) -> Result<(), BadEncoding> {
+    fn decode_part(_: &mut &[u8]) -> Result<(), BadEncoding> {
         Ok(())
     }
 }
@@ -222,7 +222,7 @@ macro_rules! as_borrowed {
                 <$borrowed as Value>::decode(bytes).map(Into::into)
             }
 
-            fn decode_part<'a>(bytes: &mut &'a [u8]) -> Result<Self, BadEncoding> {
+            fn decode_part(bytes: &mut &[u8]) -> Result<Self, BadEncoding> {
                 <$borrowed as Value>::decode_part(bytes).map(Into::into)
             }
         }

@@ -3,14 +3,16 @@
 //!
 //! Output: `word TAB count`, sorted by word within a part.
 
+use std::ops::Range;
+
 use anyhow::Result;
 
 use crate::typed::{BlockMapper, Emit, Job, Sum};
 
 struct Words;
 
-/// Calls the function with each word.
-fn each_word<'a>(text: &'a [u8], mut take: impl FnMut(&'a [u8])) {
+/// Calls the function with the place of each word.
+fn each_word(text: &[u8], mut take: impl FnMut(Range<usize>)) {
     let mut start = None;
     let mut before = 0_u64;
     for (index, chunk) in text.chunks(64).enumerate() {
@@ -30,12 +32,12 @@ fn each_word<'a>(text: &'a [u8], mut take: impl FnMut(&'a [u8])) {
             edges &= edges - 1;
             match start.take() {
                 None => start = Some(at),
-                Some(first) => take(&text[first..at]),
+                Some(first) => take(first..at),
             }
         }
     }
     if let Some(first) = start {
-        take(&text[first..]);
+        take(first..text.len());
     }
 }
 
@@ -66,7 +68,7 @@ impl BlockMapper for Words {
     type Value = u64;
 
     fn map(&mut self, block: &[u8], out: &mut Emit<'_, [u8], u64>) -> Result<()> {
-        each_word(block, |word| out.emit(word, &1));
+        each_word(block, |word| out.emit_from(block, word, &1));
         Ok(())
     }
 }
@@ -87,7 +89,7 @@ mod tests {
 
     fn check(text: &[u8]) {
         let mut found = Vec::new();
-        each_word(text, |word| found.push(word));
+        each_word(text, |word| found.push(&text[word]));
         let expected: Vec<_> = text.split(|&byte| ends_word(byte)).filter(|word| !word.is_empty()).collect();
         assert_eq!(found, expected, "{:?}", text.escape_ascii().to_string());
     }

@@ -1,6 +1,7 @@
 //! Map functions: a record at a time, or a block of records at a time.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use anyhow::Result;
 use gristmill_worker::data::{Collector, Start};
@@ -40,6 +41,27 @@ impl<K: Key + ?Sized, V: Value + ?Sized> Emit<'_, K, V> {
     #[inline]
     pub fn emit(&mut self, key: &K, value: &V) {
         self.out.emit(|out| key.encode(out), |out| value.encode(out));
+    }
+}
+
+impl<V: Value + ?Sized> Emit<'_, [u8], V> {
+    /// Emits a record whose key is a stretch of the text. Quicker than [`Emit::emit`] for short keys inside long texts:
+    /// bytes around the key may be read, so that it is copied in one piece.
+    ///
+    /// # Panics
+    /// If the range is not inside the text.
+    #[inline]
+    pub fn emit_from(&mut self, text: &[u8], range: Range<usize>, value: &V) {
+        const PIECE: usize = 16;
+        let write_key = |out: &mut Vec<u8>| match text[range.start..].first_chunk::<PIECE>() {
+            Some(piece) if range.len() <= PIECE => {
+                let end = out.len() + range.len();
+                out.extend_from_slice(piece);
+                out.truncate(end);
+            }
+            _ => out.extend_from_slice(&text[range.clone()]),
+        };
+        self.out.emit(write_key, |out| value.encode(out));
     }
 }
 

@@ -55,7 +55,7 @@ fn mix(a: u64, b: u64, tag: u32) -> u64 {
 
 impl Probe {
     /// `bytes` reaches at least [`Batch::SLACK`] beyond the key.
-    #[inline]
+    #[inline(always)]
     fn of(bytes: &[u8], start: usize, end: usize) -> Self {
         let length = end - start;
         let tag = length as u32 + 1;
@@ -88,7 +88,7 @@ impl<A> Table<A> {
     }
 
     /// Returns the index of the key's slot, or of the empty slot where it belongs.
-    #[inline]
+    #[inline(always)]
     fn find(&self, probe: Probe, key: &[u8]) -> (usize, bool) {
         let mask = self.slots.len() - 1;
         let mut index = probe.hash as usize & mask;
