@@ -411,7 +411,10 @@ impl Durable {
             self.stop(job, held.step, held.stage, held.tasks);
             let Some(at) = self.step_mut(job, held.step) else { continue };
             let tasks = at.tasks_mut(held.stage);
-            tasks.totals.losses += u64::from(held.tasks.count);
+            // What was given back or never begun cost nothing: no work was lost.
+            if !matches!(why, Loss::Returned | Loss::NotStarted) {
+                tasks.totals.losses += u64::from(held.tasks.count);
+            }
             if why == Loss::WorkerDied {
                 for task in held.tasks.iter() {
                     tasks.trouble.entry(task).or_default().worker_losses += 1;
