@@ -88,7 +88,9 @@ impl Scheduler {
             return false;
         }
         if stage == Stage::Reduce && !self.clear_the_way(id, job, step) {
-            return false;
+            // Maps whose outputs nobody will ever reach are open again: the worker can have those.
+            let maps_are_open = self.ready(job).is_some_and(|(_, stage, _)| stage == Stage::Map);
+            return maps_are_open && self.grant_of_job(id, rank, grants);
         }
         let mut share = self.share(id, open);
         let mut from = 0;

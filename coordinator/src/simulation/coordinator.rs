@@ -245,7 +245,8 @@ impl World {
         if here.writing == 0 && !here.pending.is_empty() {
             here.writing = here.pending.len();
             let life = here.life;
-            let ms = self.random.between(1, 15);
+            // A disk that stalls makes a crash lose what many were waiting for.
+            let ms = if self.random.chance(50) { self.random.between(50, 900) } else { self.random.between(1, 15) };
             self.after(ms, Event::Flushed { life });
         }
     }

@@ -1,0 +1,71 @@
+use super::*;
+
+fn lines(world: &World, job: JobId) -> String {
+    world.scheduler.explain(job, None).unwrap().join("\n")
+}
+
+#[test]
+fn a_waiting_job_says_why() {
+    let mut world = World::new();
+    let job = world.submit_spec(spec(1));
+    assert_eq!(lines(&world, job), "its inputs are being listed and split");
+    let mut plan = summary(&[(1, 1)]);
+    plan.roots = vec!["/data/in".to_owned()];
+    world.tell(Command::FinishPlan { job, result: Ok(plan) });
+    assert!(lines(&world, job).contains("no worker is connected"), "{}", lines(&world, job));
+
+    let mut other = world.worker("h", 1);
+    other.request.about.programs = vec!["grep".to_owned()];
+    world.parked(&mut other);
+    assert!(lines(&world, job).contains("no program `count` on worker"), "{}", lines(&world, job));
+    assert!(lines(&world, job).contains("there is grep"), "{}", lines(&world, job));
+
+    let mut rootless = world.worker("h", 1);
+    rootless.request.about.roots = vec!["/data/input".to_owned()];
+    world.parked(&mut rootless);
+    assert!(
+        lines(&world, job).contains("may not read /data/in: start it with `--allow-path`"),
+        "{}",
+        lines(&world, job)
+    );
+
+    let mut able = world.worker("h", 1);
+    able.request.about.roots = vec!["/data/".to_owned()];
+    let answer = world.answered(&mut able);
+    let name = able.grants(&answer)[0];
+    let task = world.scheduler.explain(job, Some("m0".parse().unwrap())).unwrap().join("\n");
+    assert!(task.starts_with("m0 runs: attempt a"), "{task}");
+    let task = world.scheduler.explain(job, Some("r0".parse().unwrap())).unwrap().join("\n");
+    assert!(task.contains("it waits for the maps of its step: 0 of 1 are won"), "{task}");
+    assert!(world.scheduler.explain(job, Some("m9".parse().unwrap())).is_err());
+
+    able.failed(&name, boom());
+    able.request.free_slots = 0;
+    world.answered(&mut able);
+    let all = lines(&world, job);
+    assert!(all.contains("m0 waits 250 ms") && all.contains("1 user failures"), "{all}");
+    assert!(all.contains("slots of the 1 workers that can run it are busy"), "{all}");
+
+    let mut rebuilt = world.worker("h", 1);
+    rebuilt.request.about.roots = vec!["/data".to_owned()];
+    rebuilt.request.about.executable = Digest([6; 32]);
+    world.parked(&mut rebuilt);
+    assert!(lines(&world, job).contains("another build of `count`"), "{}", lines(&world, job));
+}
+
+#[test]
+fn a_task_has_a_story() {
+    let mut world = World::new();
+    world.job(1, 0);
+    let mut worker = world.worker("h", 1);
+    let answer = world.answered(&mut worker);
+    let name = worker.grants(&answer)[0];
+    worker.failed(&name, boom());
+    world.answered(&mut worker);
+    let entries = (1..).zip(world.journal.clone()).map(|(seq, entry)| (seq, 0, entry));
+    let told = story(entries, "m0".parse().unwrap()).join("\n");
+    assert!(
+        told.contains("granted to worker") && told.contains("failed on worker") && told.contains("panicked: boom"),
+        "{told}"
+    );
+}
