@@ -8,7 +8,7 @@ use gristmill_common::api::{
 };
 use gristmill_common::plan::PlanSummary;
 use gristmill_common::wire::{Location, Output, OutputRef, OutputsAnswer};
-use gristmill_common::{Code, Fence, GrantName, JobId, JobSpec, Problem, Stage, TaskName, TaskRange, WorkerId, limits};
+use gristmill_common::{Code, Fence, GrantName, JobId, JobSpec, Problem, Stage, TaskName, WorkerId, limits};
 
 use super::command::Now;
 use super::durable::{Job, Life, Step, reservation};
@@ -329,12 +329,6 @@ impl Scheduler {
     pub fn has_output_reservation(&self, url: &str) -> Option<JobId> {
         self.durable.outputs.get(&reservation(url)).copied()
     }
-
-    /// Returns the tasks of a grant that are still to be done under it: what a worker should fetch splits for.
-    #[must_use]
-    pub fn granted_tasks(&self, grant: &GrantName) -> Option<TaskRange> {
-        grant.tasks.iter().any(|index| self.is_granted(grant, index)).then_some(grant.tasks)
-    }
 }
 
 impl Job {
@@ -388,7 +382,7 @@ fn stages_of(index: u16, step: &Step) -> impl Iterator<Item = StageView> + '_ {
 }
 
 fn permille(done: u64, tasks: u64) -> u16 {
-    if tasks == 0 { 1_000 } else { u16::try_from((done / tasks).min(1_000)).unwrap_or(1_000) }
+    done.checked_div(tasks).map_or(1_000, |share| u16::try_from(share.min(1_000)).unwrap_or(1_000))
 }
 
 fn rfc3339(at: WallMs) -> String {

@@ -239,7 +239,14 @@ impl World {
         match instruction {
             Instruction::Stop(stopped) => {
                 let fences = stopped.grant.fences(stopped.tasks);
-                worker.running.retain(|_, (_, work)| !fences.contains(work.grant.fences(work.tasks).first));
+                let touched = |work: &Work| {
+                    let theirs = work.grant.fences(work.tasks);
+                    theirs.first < fences.end() && fences.first < theirs.end()
+                };
+                // The executor is ended; what else it had in hand is begun again.
+                for (_, (_, work)) in worker.running.extract_if(.., |_, (_, work)| touched(work)) {
+                    worker.exchange.requeue(&work);
+                }
                 self.seen("attempt stopped");
             }
             Instruction::Acked { work, verdict } => {

@@ -17,16 +17,16 @@ fn table_bytes(scheduler: &Scheduler, job: JobId) -> usize {
     for step in scheduler.durable().jobs[&job].steps() {
         for tasks in [&step.maps, &step.reduces] {
             sum += tree(tasks.open.iter().count(), 16);
-            sum += tree(tasks.attempts().count(), 4 + size_of::<super::super::tasks::Attempts>());
+            sum += tree(tasks.attempts().count(), 4 + size_of::<tasks::Attempts>());
             let wins = tasks.wins().count();
-            sum += tree(wins, 4 + size_of::<super::super::tasks::Win>()) + wins * 32;
-            sum += tree(tasks.trouble.len(), 4 + size_of::<super::super::tasks::Trouble>());
+            sum += tree(wins, 4 + size_of::<tasks::Win>()) + wins * 32;
+            sum += tree(tasks.trouble.len(), 4 + size_of::<tasks::Trouble>());
             sum += tree(tasks.below.len(), 12);
         }
         sum += step.holders.values().map(|holder| tree(holder.maps.iter().count(), 16)).sum::<usize>();
     }
-    let held = scheduler.durable().held.values().map(std::collections::BTreeMap::len).sum::<usize>();
-    sum + tree(held, 8 + size_of::<super::super::durable::Held>())
+    let held = scheduler.durable().held.values().map(BTreeMap::len).sum::<usize>();
+    sum + tree(held, 8 + size_of::<durable::Held>())
 }
 
 #[test]

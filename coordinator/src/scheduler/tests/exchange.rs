@@ -76,7 +76,7 @@ fn a_poll_is_held_and_then_answered_with_nothing() {
     let mut world = World::new();
     let mut worker = world.worker("h", 1);
     let Reply::Parked { hold_ms } = world.poll(&mut worker) else { panic!("not parked") };
-    assert_eq!(hold_ms, gristmill_common::limits::HOLD_MS);
+    assert_eq!(hold_ms, limits::HOLD_MS);
     world.pass(hold_ms);
     let session = worker.request.session;
     let reply = world.tell(Command::ResumePoll { session, expired: true });

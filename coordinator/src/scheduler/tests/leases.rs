@@ -8,7 +8,7 @@ fn a_lease_that_ends_gives_the_task_to_another_and_the_late_report_still_wins() 
     let answer = world.answered(&mut slow);
     let name = slow.grants(&answer)[0];
     world.forget();
-    world.pass(gristmill_common::limits::LEASE_MS - 1);
+    world.pass(limits::LEASE_MS - 1);
     world.happened(&[]);
     world.parked(&mut other);
     world.pass(1);
@@ -76,7 +76,7 @@ fn after_a_restart_recorded_holders_have_one_lease() {
     world.restart(0);
     let mut other = world.worker("h", 1);
     world.parked(&mut other);
-    world.pass(gristmill_common::limits::LEASE_MS - 1);
+    world.pass(limits::LEASE_MS - 1);
     world.happened(&[]);
     world.parked(&mut other);
     world.pass(1);

@@ -136,7 +136,7 @@ impl World {
             roots: Vec::new(),
         };
         let request = PollRequest {
-            protocol: gristmill_common::limits::PROTOCOL,
+            protocol: limits::PROTOCOL,
             worker: WorkerId(self.id()),
             session: SessionId(self.id()),
             incarnation: 1,

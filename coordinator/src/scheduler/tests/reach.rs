@@ -90,7 +90,7 @@ fn what_only_a_worker_that_is_gone_had_runs_again() {
     world.answered(&mut b);
     world.happened(&["won"]);
     for _ in 0..3 {
-        world.pass(gristmill_common::limits::LEASE_MS / 2);
+        world.pass(limits::LEASE_MS / 2);
         world.answered(&mut b);
     }
     world.happened(&[]);
