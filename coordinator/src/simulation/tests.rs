@@ -122,7 +122,7 @@ const RARE: [&str; 32] = [
 ];
 
 /// Seeds tried for a planted bug.
-const SEEDS_PER_BUG: u64 = 3_000;
+const SEEDS_PER_BUG: u64 = 20_000;
 
 #[test]
 fn every_planted_bug_is_caught() {
