@@ -20,6 +20,9 @@ pub(crate) const VERSION: u16 = 1;
 pub(crate) const FLAG_LZ4: u16 = 1;
 pub(crate) const FLAG_PART: u16 = 2;
 pub(crate) const HEADER_BYTES: usize = 28;
+/// The trailer's checksum takes the header without the header's own: bytes followed by their CRC leave a CRC in one and
+/// the same state whatever they are, and would bind nothing.
+pub(crate) const HEADER_SEALED_BYTES: usize = 24;
 const TRAILER_BYTES: usize = 24;
 const FOOTER_HEAD_BYTES: usize = 12;
 const ENTRY_BYTES: usize = 36;
@@ -189,7 +192,7 @@ impl RunFile {
             return Err(bad("the trailer makes no sense"));
         }
         let footer = Self::read_range(&storage, footer_at..trailer_at)?;
-        if crc32c(&[&head, &footer, &trailer[..12]]) != u32_at(&trailer, 12) {
+        if crc32c(&[&head[..HEADER_SEALED_BYTES], &footer, &trailer[..12]]) != u32_at(&trailer, 12) {
             return Err(bad("the checksum of the index does not match"));
         }
         let footer = Footer::from_bytes(&footer, header.partitions, HEADER_BYTES as u64..footer_at)

@@ -20,7 +20,8 @@
 //! raw     = records, each: key length varint · value length varint · key · value
 //! footer  = text_bytes u64 · count u32 · count entries, one for each partition that is not empty
 //! entry   = partition u32 · offset u64 · length u64 · records u64 · digest u64 (XXH3-64 of the raw bytes)
-//! trailer = footer offset u64 · footer length u32 · crc u32 of header, footer and the 12 bytes before
+//! trailer = footer offset u64 · footer length u32
+//!         · crc u32 of the first 24 bytes of the header, the footer and the 12 bytes before
 //!         · magic "GMRUNEND"                                                                          (24 bytes)
 //! ```
 //!

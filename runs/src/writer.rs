@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::block::{BlockHead, HEAD_BYTES, crc32c};
 use crate::error::RunError;
-use crate::file::{Entry, FLAG_LZ4, FLAG_PART, Footer, HEADER_BYTES, MAGIC, MAGIC_END, VERSION};
+use crate::file::{Entry, FLAG_LZ4, FLAG_PART, Footer, HEADER_BYTES, HEADER_SEALED_BYTES, MAGIC, MAGIC_END, VERSION};
 use crate::{KEY_BYTES, VALUE_BYTES, varint};
 
 /// What a run says about itself before its records.
@@ -234,7 +234,7 @@ impl<W: Write> RunWriter<W> {
         let mut trailer = Vec::with_capacity(24);
         trailer.extend_from_slice(&self.offset.to_le_bytes());
         trailer.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        let crc = crc32c(&[&self.header.to_bytes(self.part), &body, &trailer]);
+        let crc = crc32c(&[&self.header.to_bytes(self.part)[..HEADER_SEALED_BYTES], &body, &trailer]);
         trailer.extend_from_slice(&crc.to_le_bytes());
         trailer.extend_from_slice(MAGIC_END);
         self.out.write_all(&body)?;

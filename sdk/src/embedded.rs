@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use gristmill_client::{Client, Endpoint, EndpointError};
-use gristmill_coordinator::{CoordinatorConfig, Running};
+use gristmill_coordinator::{CoordinatorConfig, JournalKind, Running};
 use gristmill_worker::{Executors, Programs, WorkerConfig, WorkerError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -39,8 +39,11 @@ impl Embedded {
         let mut coordinator = CoordinatorConfig::new(state.path().join("coordinator"));
         coordinator.listen = ([127, 0, 0, 1], 0).into();
         coordinator.roots.clone_from(&config.roots);
+        // Nothing outlives the process, so nothing has to survive it: no fsync stands in the way of a small job.
+        coordinator.journal = JournalKind::Memory;
         let coordinator = gristmill_coordinator::start(coordinator).await?;
-        let endpoint = |token: &str| Ok::<_, EndpointError>(Endpoint::new(coordinator.url())?.with_token(Some(token.to_owned())));
+        let endpoint =
+            |token: &str| Ok::<_, EndpointError>(Endpoint::new(coordinator.url())?.with_token(Some(token.to_owned())));
         let mut worker = WorkerConfig::new(endpoint(coordinator.worker_token())?, state.path().join("worker"));
         worker.slots = config.slots.unwrap_or_else(crate::app::processors);
         worker.roots = config.roots;

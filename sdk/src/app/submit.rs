@@ -103,6 +103,13 @@ fn read_spec(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read the spec {}", file.display()))
 }
 
+/// What was uploaded, to be said in one line.
+#[derive(Default)]
+struct Uploaded {
+    files: u64,
+    bytes: u64,
+}
+
 async fn from_args(
     job: &JobArgs,
     client: &Client,
@@ -113,8 +120,16 @@ async fn from_args(
     let typed = job.typed_inputs()?;
     let common = common_roots(client).await?;
     let mut inputs = Vec::with_capacity(typed.len());
+    let mut uploaded = Uploaded::default();
     for input in &typed {
-        inputs.extend(place(client, input, &common, progress).await?);
+        inputs.extend(place(client, input, &common, &mut uploaded).await?);
+    }
+    if uploaded.files > 0 {
+        progress.say(&format!(
+            "uploaded {} files ({}) to the coordinator's store",
+            uploaded.files,
+            size(uploaded.bytes)
+        ));
     }
     let mut spec = job.spec(inputs)?;
     if any_executable {
@@ -129,14 +144,14 @@ async fn from_args(
 async fn common_roots(client: &Client) -> Result<Vec<PathBuf>> {
     let about = client.about().await?;
     let workers = client.workers().await?.workers;
-    let covered = |root: &PathBuf| {
-        workers.iter().all(|worker| worker.roots.iter().any(|other| root.starts_with(other)))
-    };
-    let roots: Vec<PathBuf> = about.roots.iter().map(PathBuf::from).filter(|root| !workers.is_empty() && covered(root)).collect();
+    let covered =
+        |root: &PathBuf| workers.iter().all(|worker| worker.roots.iter().any(|other| root.starts_with(other)));
+    let roots: Vec<PathBuf> =
+        about.roots.iter().map(PathBuf::from).filter(|root| !workers.is_empty() && covered(root)).collect();
     Ok(roots)
 }
 
-async fn place(client: &Client, input: &Typed, common: &[PathBuf], progress: &Progress) -> Result<Vec<Input>> {
+async fn place(client: &Client, input: &Typed, common: &[PathBuf], uploaded: &mut Uploaded) -> Result<Vec<Input>> {
     let readable = |root: &Path| common.iter().any(|allowed| root.starts_with(allowed));
     match input {
         Typed::Stdin => Ok(vec![upload::stdin(client).await?]),
@@ -144,20 +159,19 @@ async fn place(client: &Client, input: &Typed, common: &[PathBuf], progress: &Pr
         Typed::Path(_) | Typed::Glob(_) if input.root().is_some_and(|root| readable(&root)) => {
             Ok(input.input().into_iter().collect())
         }
-        Typed::Path(path) => upload_all(client, &files_below(path)?, progress).await,
-        Typed::Glob(glob) => upload_all(client, &files_matching(glob)?, progress).await,
+        Typed::Path(path) => upload_all(client, &files_below(path)?, uploaded).await,
+        Typed::Glob(glob) => upload_all(client, &files_matching(glob)?, uploaded).await,
     }
 }
 
-async fn upload_all(client: &Client, files: &[(String, PathBuf)], progress: &Progress) -> Result<Vec<Input>> {
+async fn upload_all(client: &Client, files: &[(String, PathBuf)], uploaded: &mut Uploaded) -> Result<Vec<Input>> {
     let folder = upload::fresh_folder();
     let mut inputs = Vec::with_capacity(files.len());
-    let mut bytes = 0;
     for (name, local) in files {
         inputs.push(upload::file(client, &format!("{folder}/{name}"), local).await?);
-        bytes += local.metadata().map_or(0, |metadata| metadata.len());
+        uploaded.files += 1;
+        uploaded.bytes += local.metadata().map_or(0, |metadata| metadata.len());
     }
-    progress.say(&format!("uploaded {} files ({}) to the coordinator's store", files.len(), size(bytes)));
     Ok(inputs)
 }
 

@@ -114,27 +114,59 @@ fn a_plan_without_combining_sorts_raw_values() {
     assert_eq!(records_of(&bench.run()), model("a=1 b=2 a=3", 1));
 }
 
+/// Emits each of its keys, forth and back, for each record.
+struct Emitter(Vec<Vec<u8>>);
+
+impl MapFunction for Emitter {
+    const UNIT: Unit = Unit::Record;
+
+    fn start(&mut self, _: &Start<'_>, _: &mut Collector) -> Result<()> {
+        Ok(())
+    }
+
+    fn map(&mut self, _: &[u8], out: &mut Collector) -> Result<()> {
+        for key in self.0.iter().chain(self.0.iter().rev()) {
+            out.emit(|bytes| bytes.extend_from_slice(key), |bytes| bytes.push(b'1'));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut Collector) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn keys_that_differ_in_trailing_zeros_are_sorted() {
+    let keys: Vec<Vec<u8>> =
+        (0..20_u8).rev().flat_map(|n| [vec![0; n.into()], [vec![b'x'], vec![0; n.into()]].concat()]).collect();
+    let bench = Bench::new();
+    let input = MapInput::Generated { first: 0, count: 1 };
+    bench.map(&step(1), input, &mut Emitter(keys.clone()), NONE).expect("done");
+    let mut expected = [keys.clone(), keys].concat();
+    expected.sort();
+    let found: Vec<_> = records_of(&bench.run()).into_iter().map(|(_, key, _)| key).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_table_that_grew_spills_and_starts_small_again() {
+    let keys: Vec<Vec<u8>> = (0..9_000_u32).map(|n| format!("key{n}").into_bytes()).collect();
+    let mut step = step(2);
+    // Some 5,000 keys at 32 bytes and a little.
+    step.sort_budget_bytes = 200_000;
+    let bench = Bench::new();
+    bench.map(&step, MapInput::Generated { first: 0, count: 1 }, &mut Emitter(keys), Some(Join)).expect("done");
+    let found = records_of(&bench.run());
+    assert_eq!(found.len(), 9_000);
+    assert!(found.iter().all(|(_, _, value)| value == b"1+1"));
+}
+
 #[test]
 fn keys_of_all_lengths_are_kept_apart_in_the_table() {
     // Keys of 0 to 40 bytes, some of zeros, so that padding could be taken for a key.
     let mut keys: Vec<Vec<u8>> = (0..40_u8).flat_map(|n| [vec![0; n.into()], vec![b'x'; n.into()]]).collect();
     keys.extend((0..2_000_u32).map(|n| format!("key{n}").into_bytes()));
-    struct Emitter(Vec<Vec<u8>>);
-    impl MapFunction for Emitter {
-        const UNIT: Unit = Unit::Record;
-        fn start(&mut self, _: &Start<'_>, _: &mut Collector) -> Result<()> {
-            Ok(())
-        }
-        fn map(&mut self, _: &[u8], out: &mut Collector) -> Result<()> {
-            for key in self.0.iter().chain(self.0.iter().rev()) {
-                out.emit(|bytes| bytes.extend_from_slice(key), |bytes| bytes.push(b'1'));
-            }
-            Ok(())
-        }
-        fn finish(&mut self, _: &mut Collector) -> Result<()> {
-            Ok(())
-        }
-    }
     let bench = Bench::new();
     let input = MapInput::Generated { first: 0, count: 2 };
     bench.map(&step(3), input, &mut Emitter(keys.clone()), Some(Join)).expect("done");
