@@ -10,7 +10,11 @@ pub(crate) fn render(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -
     for row in rows {
         table.add_row(row.iter().map(|cell| harmless(cell)));
     }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    table
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Replaces control characters, which could move a terminal's cursor or recolour it.

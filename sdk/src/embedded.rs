@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use gristmill_client::{Client, Endpoint, EndpointError};
+use gristmill_common::Digest;
 use gristmill_coordinator::{CoordinatorConfig, JournalKind, Running};
 use gristmill_worker::{Executors, Programs, WorkerConfig, WorkerError};
 use tokio::task::JoinHandle;
@@ -48,6 +49,8 @@ impl Embedded {
         worker.slots = config.slots.unwrap_or_else(crate::app::processors);
         worker.roots = config.roots;
         worker.executors = Executors::Threads;
+        // Its only worker is this process: there is no other build to be told from.
+        worker.executable = Some(Digest::of(b"this process"));
         let shutdown = CancellationToken::new();
         let client = Client::new(endpoint(coordinator.client_token())?)?;
         let worker = tokio::spawn(gristmill_worker::run(worker, programs, shutdown.clone()));

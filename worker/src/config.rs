@@ -26,6 +26,8 @@ pub struct WorkerConfig {
     pub name: Option<String>,
     /// What workers that share files have in common; found out when absent. Tests set it to make one machine look like many.
     pub host: Option<String>,
+    /// Hash of the executable, where the caller knows it or nobody will ask; found out when absent, which takes a while.
+    pub executable: Option<gristmill_common::Digest>,
 }
 
 /// Where attempts run.
@@ -57,7 +59,16 @@ impl WorkerConfig {
     /// Starts from one slot, executor threads, and no directory that may be read.
     #[must_use]
     pub fn new(endpoint: Endpoint, state_dir: PathBuf) -> Self {
-        Self { endpoint, state_dir, slots: 1, roots: Vec::new(), executors: Executors::Threads, name: None, host: None }
+        Self {
+            endpoint,
+            state_dir,
+            slots: 1,
+            roots: Vec::new(),
+            executors: Executors::Threads,
+            name: None,
+            host: None,
+            executable: None,
+        }
     }
 }
 

@@ -51,6 +51,11 @@ async fn each_ends_with_its_reason_and_place() -> Result<()> {
     let view = cluster.finish(&healthy).await?;
     assert_eq!(view.state.word(), "succeeded", "{view:#?}");
     assert!(cluster.output(&healthy).await? == fixture::expected()?);
-    assert_eq!(view.stages.iter().map(|stage| stage.failures + stage.losses).sum::<u64>(), 0, "{:#?}", cluster.events(&healthy).await?);
+    assert_eq!(
+        view.stages.iter().map(|stage| stage.failures + stage.losses).sum::<u64>(),
+        0,
+        "{:#?}",
+        cluster.events(&healthy).await?
+    );
     Ok(())
 }

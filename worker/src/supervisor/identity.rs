@@ -49,7 +49,10 @@ pub(crate) fn of(config: &WorkerConfig, state: &StateDir, roots: &Roots, program
         version: env!("CARGO_PKG_VERSION").to_owned(),
         slots: config.slots,
         programs: programs.names(),
-        executable: executable_digest()?,
+        executable: match config.executable {
+            Some(executable) => executable,
+            None => executable_digest()?,
+        },
         roots: roots.allowed().map(|root| root.display().to_string()).collect(),
     };
     let session = SessionId(fresh_id());
