@@ -13,6 +13,9 @@ use super::progress::Progress;
 /// How often the display is drawn.
 const REDRAW: Duration = Duration::from_millis(200);
 
+/// After this many redraws without a running task, three seconds, the reason is asked for.
+const IDLE_REDRAWS: u64 = 15;
+
 /// How long a coordinator may be away before watching gives up; the job is not affected.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -41,16 +44,51 @@ pub async fn watch(client: &Client, job: JobId, progress: &mut Progress, limit: 
     };
     tokio::pin!(interrupt, out_of_time);
     let mut last = client.job(&job.to_string(), None).await?;
+    let mut idle = Idle::default();
     loop {
         progress.show(&last);
         if last.state.is_over() {
             return Ok(Watched::Over(Box::new(last)));
+        }
+        if idle.is_due(&last)
+            && let Ok(why) = client.explain(&job.to_string(), None).await
+        {
+            idle.say(&why.lines, progress);
         }
         let id = job.to_string();
         tokio::select! {
             view = retry::idempotent(PATIENCE, || client.job(&id, Some(REDRAW))) => last = view?,
             _ = &mut interrupt => return Ok(Watched::Interrupted),
             () = &mut out_of_time => return Ok(Watched::TimedOut(Box::new(last))),
+        }
+    }
+}
+
+/// Says why a job stands still, once for each reason: no worker, no program, no room.
+#[derive(Default)]
+struct Idle {
+    redraws: u64,
+    won: u64,
+    said: Vec<String>,
+}
+
+impl Idle {
+    /// Says whether nothing has run for a while.
+    fn is_due(&mut self, job: &JobView) -> bool {
+        let won = job.stages.iter().map(|stage| u64::from(stage.won)).sum();
+        if won != self.won || job.stages.iter().any(|stage| stage.running > 0) {
+            (self.redraws, self.won) = (0, won);
+            return false;
+        }
+        self.redraws += 1;
+        self.redraws.is_multiple_of(IDLE_REDRAWS)
+    }
+
+    fn say(&mut self, why: &[String], progress: &Progress) {
+        if self.said != why {
+            progress.say("nothing runs:");
+            why.iter().for_each(|line| progress.say(&format!("  {line}")));
+            self.said = why.to_vec();
         }
     }
 }

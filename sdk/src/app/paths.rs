@@ -2,22 +2,32 @@
 //!
 //! Paths are made absolute here and nowhere else; whoever reads them later may have another working directory.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use gristmill_common::spec::Input;
+use gristmill_common::limits;
+use gristmill_storage::{Location, Pattern, Roots, file_url, glob_url, list_files};
 
 /// An input as the user typed it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Typed {
-    /// A file or directory that is there.
-    Path(PathBuf),
-    /// A glob over local files, absolute.
-    Glob(PathBuf),
-    /// A URL, passed on as it is.
+    /// Files of this machine.
+    Local(Local),
+    /// A URL of files elsewhere, passed on as it is.
     Url(String),
     /// Standard input.
     Stdin,
+}
+
+/// A file, a directory or a glob of this machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Local {
+    /// Its URL.
+    pub url: String,
+    /// The directory that must be readable for it.
+    pub root: PathBuf,
 }
 
 /// Reads one typed input.
@@ -28,17 +38,22 @@ pub fn typed(text: &str) -> Result<Typed> {
     if text == "-" {
         return Ok(Typed::Stdin);
     }
+    if text.starts_with("file:") {
+        return Local::new(text.to_owned()).map(Typed::Local);
+    }
     if text.contains("://") {
         return Ok(Typed::Url(text.to_owned()));
     }
     let path = std::path::absolute(text).with_context(|| format!("`{text}` is not a path"))?;
     if path.exists() {
-        return Ok(Typed::Path(std::fs::canonicalize(&path).with_context(|| format!("cannot resolve `{text}`"))?));
+        let path = std::fs::canonicalize(&path).with_context(|| format!("cannot resolve `{text}`"))?;
+        return Local::new(file_url(&path)).map(Typed::Local);
     }
     if is_glob(text) {
         let base = glob_base(&path);
-        let base = std::fs::canonicalize(&base).with_context(|| format!("no such directory: {}", base.display()))?;
-        return Ok(Typed::Glob(base.join(path.strip_prefix(glob_base(&path)).unwrap_or(Path::new("*")))));
+        let real = std::fs::canonicalize(&base).with_context(|| format!("no such directory: {}", base.display()))?;
+        let rest = path.strip_prefix(&base).unwrap_or(Path::new("*"));
+        return Local::new(glob_url(&real.join(rest))).map(Typed::Local);
     }
     bail!("no such file or directory: {text}")
 }
@@ -49,103 +64,104 @@ fn is_glob(text: &str) -> bool {
 }
 
 /// Returns the longest leading directory of a glob that holds no glob character.
-#[must_use]
-pub fn glob_base(glob: &Path) -> PathBuf {
+fn glob_base(glob: &Path) -> PathBuf {
     glob.components().take_while(|part| !is_glob(&part.as_os_str().to_string_lossy())).collect()
 }
 
-impl Typed {
-    /// Returns the directory that must be readable for this input, if it is local.
-    #[must_use]
-    pub fn root(&self) -> Option<PathBuf> {
-        match self {
-            Self::Path(path) if path.is_dir() => Some(path.clone()),
-            Self::Path(path) => path.parent().map(Path::to_path_buf),
-            Self::Glob(glob) => Some(glob_base(glob)),
-            Self::Url(url) => {
-                let path = PathBuf::from(url.strip_prefix("file://")?);
-                let base = glob_base(&path);
-                if base == path { path.parent().map(Path::to_path_buf) } else { Some(base) }
-            }
-            Self::Stdin => None,
-        }
+impl Local {
+    fn new(url: String) -> Result<Self> {
+        let Location::File(pattern) = Location::parse(&url)? else { bail!("`{url}` is not a file:/// URL") };
+        let base: PathBuf = path_of(&pattern);
+        let is_directory = !pattern.is_literal() || base.is_dir();
+        let root = if is_directory { Some(base.as_path()) } else { base.parent() };
+        let root = root.with_context(|| format!("`{url}` names no file"))?.to_path_buf();
+        Ok(Self { url, root })
     }
 
-    /// Returns the input of a job spec; `None` for standard input, which has to be uploaded first.
-    #[must_use]
-    pub fn input(&self) -> Option<Input> {
-        match self {
-            Self::Path(path) => Some(Input::Url(file_url(path))),
-            Self::Glob(glob) => Some(Input::Url(glob_url(glob))),
-            Self::Url(url) => Some(Input::Url(url.clone())),
-            Self::Stdin => None,
+    /// Lists its files, each with its path below the root.
+    ///
+    /// # Errors
+    /// If one cannot be listed, or there are none.
+    pub fn files(&self) -> Result<Vec<(String, PathBuf)>> {
+        let Location::File(pattern) = Location::parse(&self.url)? else { return Ok(Vec::new()) };
+        let roots = Roots::new([&self.root], std::iter::empty::<&Path>())?;
+        let files = list_files(&pattern, &roots, limits::INPUT_FILES)?;
+        if files.is_empty() {
+            bail!("nothing matches {}", self.url);
         }
+        let name = |file: &Path| file.strip_prefix(&self.root).unwrap_or(file).to_string_lossy().into_owned();
+        Ok(files.into_iter().map(|file| (name(&file), file)).collect())
     }
 }
 
-/// Writes an absolute path as a `file://` URL in which no character is special.
-#[must_use]
-pub fn file_url(path: &Path) -> String {
-    encode(path, false)
+fn path_of(pattern: &Pattern) -> PathBuf {
+    std::iter::once(OsStr::new("/")).chain(pattern.literal_prefix().into_iter().map(OsStr::from_bytes)).collect()
 }
 
-/// Writes an absolute glob as a `file://` URL that keeps `*`, `?` and `[…]`.
-#[must_use]
-pub fn glob_url(glob: &Path) -> String {
-    encode(glob, true)
-}
-
-fn encode(path: &Path, keep_globs: bool) -> String {
-    use std::fmt::Write as _;
-    use std::os::unix::ffi::OsStrExt as _;
-    path.as_os_str().as_bytes().iter().fold(String::from("file://"), |mut url, &byte| {
-        let plain = byte.is_ascii_alphanumeric() || b"/-_.~+,=:@!".contains(&byte);
-        if plain || (keep_globs && b"*?[]".contains(&byte)) {
-            url.push(char::from(byte));
-        } else {
-            let _ = write!(url, "%{byte:02X}");
-        }
-        url
-    })
-}
-
-/// Reads `-o`: a trailing slash or an existing directory means a directory of parts, anything else one file.
+/// Reads `-o`: a trailing slash or an existing directory means a directory of parts, anything else one file. Returns its
+/// URL and its parent directory.
 ///
 /// # Errors
 /// If the parent directory does not exist.
 pub fn output_url(text: &str) -> Result<(String, PathBuf)> {
-    if text.contains("://") {
-        let root = text.strip_prefix("file://").and_then(|path| Path::new(path).parent()).map(Path::to_path_buf);
-        return Ok((text.to_owned(), root.unwrap_or_default()));
-    }
-    let path = std::path::absolute(text).with_context(|| format!("`{text}` is not a path"))?;
-    let directory = text.ends_with('/') || path.is_dir();
+    let path = if text.starts_with("file:") {
+        Location::parse_file(text)?
+    } else if text.contains("://") {
+        bail!("`{text}`: an output is a path or a file:/// URL")
+    } else {
+        std::path::absolute(text).with_context(|| format!("`{text}` is not a path"))?
+    };
     let parent = path.parent().with_context(|| format!("`{text}` has no parent directory"))?;
     let parent = std::fs::canonicalize(parent)
         .with_context(|| format!("the directory of the output does not exist: {}", parent.display()))?;
     let name = path.file_name().with_context(|| format!("`{text}` names no file"))?;
     let url = file_url(&parent.join(name));
-    Ok((if directory { format!("{url}/") } else { url }, parent))
+    let is_directory = text.ends_with('/') || path.is_dir();
+    Ok((if is_directory { format!("{url}/") } else { url }, parent))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn urls_keep_globs_only_where_they_are_globs() {
-        assert_eq!(file_url(Path::new("/a b/c*.txt")), "file:///a%20b/c%2A.txt");
-        assert_eq!(glob_url(Path::new("/a b/c*.txt")), "file:///a%20b/c*.txt");
+    fn local(text: &str) -> Local {
+        match typed(text).expect(text) {
+            Typed::Local(local) => local,
+            other => panic!("{text} is {other:?}"),
+        }
     }
 
     #[test]
-    fn a_glob_is_rooted_at_its_longest_plain_directory() {
-        assert_eq!(glob_base(Path::new("/logs/2026-*/x/*.gz")), Path::new("/logs"));
+    fn files_directories_and_globs_are_rooted_where_they_are() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dir = std::fs::canonicalize(dir.path()).expect("is there");
+        let odd = dir.join("a b*");
+        std::fs::create_dir(&odd).expect("a directory");
+        std::fs::write(odd.join("x.txt"), "x").expect("a file");
+        let file = local(odd.join("x.txt").to_str().expect("UTF-8"));
+        assert_eq!((file.root.as_path(), file.url.ends_with("/a%20b%2A/x.txt")), (odd.as_path(), true), "{file:?}");
+        assert_eq!(local(odd.to_str().expect("UTF-8")).root, odd);
+        assert_eq!(local(&file.url), file, "a URL means what the path means");
+        let glob = local(dir.join("*/x.?xt").to_str().expect("UTF-8"));
+        assert_eq!(glob.root, dir);
+        assert_eq!(glob.files().expect("listed"), [("a b*/x.txt".to_owned(), odd.join("x.txt"))]);
+        let nothing = local(dir.join("*.gz").to_str().expect("UTF-8")).files().expect_err("nothing");
+        assert!(nothing.to_string().contains("*.gz"), "{nothing}");
     }
 
     #[test]
     fn a_missing_file_is_named() {
         let error = typed("/no/such/file").expect_err("missing");
         assert!(error.to_string().contains("/no/such/file"), "{error}");
+    }
+
+    #[test]
+    fn outputs_are_files_or_directories() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| output_url(&format!("{}/{name}", dir.path().display())).map(|(url, _)| url);
+        assert!(at("counts.tsv").expect("a file").ends_with("/counts.tsv"));
+        assert!(at("parts/").expect("a directory").ends_with("/parts/"));
+        assert!(at("no/such/parent").is_err());
+        assert!(output_url("s3://bucket/x").is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! `run`: a whole job in this process, without a server.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::Args;
 use gristmill_client::Client;
@@ -11,8 +13,11 @@ use super::follow::{self, Watched};
 use super::job_args::JobArgs;
 use super::paths::Typed;
 use super::progress::Progress;
-use super::upload;
+use super::upload::{self, Uploads};
 use crate::embedded::{Embedded, EmbeddedConfig};
+
+/// How long a commit that Ctrl-C came too late for may take.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Arguments of `run`.
 #[derive(Args, Clone, Debug)]
@@ -42,7 +47,8 @@ pub async fn run(args: &RunArgs, programs: Programs) -> Result<Exit> {
     let args_of_job = &args.job;
     args_of_job.check_program(&programs)?;
     let typed = args_of_job.typed_inputs()?;
-    let mut roots: Vec<_> = typed.iter().filter_map(Typed::root).collect();
+    let root = |input: &Typed| if let Typed::Local(local) = input { Some(local.root.clone()) } else { None };
+    let mut roots: Vec<_> = typed.iter().filter_map(root).collect();
     roots.extend(args_of_job.output_place()?.map(|(_, parent)| parent));
     roots.sort();
     roots.dedup();
@@ -56,25 +62,27 @@ async fn run_job(args: &JobArgs, typed: &[Typed], client: &Client) -> Result<Exi
     let mut progress = Progress::new(args.quiet);
     let mut inputs: Vec<Input> = Vec::with_capacity(typed.len());
     for input in typed {
-        inputs.push(match input.input() {
-            Some(input) => input,
-            None => upload::stdin(client).await?,
+        inputs.push(match input {
+            Typed::Local(local) => Input::Url(local.url.clone()),
+            Typed::Url(url) => Input::Url(url.clone()),
+            Typed::Stdin => Uploads::new(client, false).stdin().await?,
         });
     }
     let spec = args.spec(inputs)?;
     let submitted = client.submit(&spec, &upload::fresh_key(), None).await?;
-    match follow::watch(client, submitted.id, &mut progress, None).await? {
-        Watched::Over(job) => {
-            progress.close(&job);
-            if Exit::of_job(&job) == Exit::Ok && args.output.is_none() {
-                follow::print_output(client, job.id, follow::is_ordered(&job)).await?;
-            }
-            Ok(Exit::of_job(&job))
-        }
-        Watched::Interrupted | Watched::TimedOut(_) => {
+    let mut watched = follow::watch(client, submitted.id, &mut progress, None).await?;
+    if !matches!(watched, Watched::Over(_)) {
+        if client.cancel(&submitted.id.to_string()).await.is_ok() {
             progress.say("interrupted: the job is cancelled, nothing was written");
-            let _ = client.cancel(&submitted.id.to_string()).await;
-            Ok(Exit::Interrupted)
+            return Ok(Exit::Interrupted);
         }
+        progress.say("the output is being written: a moment");
+        watched = follow::watch(client, submitted.id, &mut progress, Some(COMMIT_PATIENCE)).await?;
     }
+    let Watched::Over(job) = watched else { return Ok(Exit::Interrupted) };
+    progress.close(&job);
+    if Exit::of_job(&job) == Exit::Ok && args.output.is_none() {
+        follow::print_output(client, job.id, follow::is_ordered(&job)).await?;
+    }
+    Ok(Exit::of_job(&job))
 }

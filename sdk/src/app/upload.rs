@@ -1,10 +1,13 @@
 //! Brings local inputs to the coordinator's store, for workers that cannot read them where they are.
 
-use std::path::Path;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use gristmill_client::{Body, Client};
+use gristmill_common::Digest;
 use gristmill_common::spec::Input;
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
@@ -12,10 +15,89 @@ use uuid::Uuid;
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// The uploads of one submit.
+pub struct Uploads<'a> {
+    client: &'a Client,
+    folder: Folder,
+    /// Paths in the store that this submit has made.
+    made: Vec<String>,
+    /// Files that the job reads from the store, those that were there before included.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Where uploads go.
+enum Folder {
+    /// Into a folder that nobody else uses.
+    Fresh(String),
+    /// Into a folder named by the content, so that a submit that is repeated under its key names the same inputs.
+    ByContent,
+}
+
+impl<'a> Uploads<'a> {
+    /// Starts without any; `repeatable` when the same command must make the same spec.
+    #[must_use]
+    pub fn new(client: &'a Client, repeatable: bool) -> Self {
+        let folder = if repeatable { Folder::ByContent } else { Folder::Fresh(fresh_folder()) };
+        Self { client, folder, made: Vec::new(), files: 0, bytes: 0 }
+    }
+
+    /// Uploads a local file; `number` tells the inputs of a submit apart, `name` its files.
+    ///
+    /// # Errors
+    /// If it cannot be read or the coordinator does not take it.
+    pub async fn file(&mut self, number: usize, name: &str, local: &Path) -> Result<Input> {
+        let bytes = std::fs::metadata(local).with_context(|| format!("cannot read {}", local.display()))?.len();
+        self.files += 1;
+        self.bytes += bytes;
+        let path = match &self.folder {
+            Folder::Fresh(folder) => format!("{folder}/{number}/{name}"),
+            Folder::ByContent => {
+                let path = format!("uploads/{}/{name}", digest_of(local.to_path_buf()).await?);
+                let there = self.client.list_files(&path).await?;
+                // Writing it again would change an input that a running job has pinned.
+                if let Some(file) = there.into_iter().find(|file| file.bytes == bytes && file.url.ends_with(name)) {
+                    return Ok(Input::Url(file.url));
+                }
+                path
+            }
+        };
+        let file = tokio::fs::File::open(local).await.with_context(|| format!("cannot read {}", local.display()))?;
+        self.made.push(path.clone());
+        let body = Body::wrap_stream(ReaderStream::with_capacity(file, CHUNK_BYTES));
+        let stored = self.client.put_file(&path, body, Some(bytes)).await;
+        Ok(Input::Url(stored.with_context(|| format!("cannot upload {}", local.display()))?.url))
+    }
+
+    /// Uploads standard input.
+    ///
+    /// # Errors
+    /// If it cannot be read or the coordinator does not take it.
+    pub async fn stdin(&mut self) -> Result<Input> {
+        let path = format!("{}/stdin", fresh_folder());
+        self.made.push(path.clone());
+        self.reader(&path, tokio::io::stdin()).await.context("cannot upload standard input")
+    }
+
+    /// Takes back what was uploaded for a job that was refused.
+    pub async fn take_back(self) {
+        for path in &self.made {
+            if let Err(error) = self.client.delete_file(path).await {
+                tracing::debug!(%error, path, "an upload of a refused job stays");
+            }
+        }
+    }
+
+    async fn reader(&self, path: &str, reader: impl AsyncRead + Send + Sync + 'static) -> Result<Input> {
+        let body = Body::wrap_stream(ReaderStream::with_capacity(reader, CHUNK_BYTES));
+        Ok(Input::Url(self.client.put_file(path, body, None).await?.url))
+    }
+}
+
 /// Makes a folder name in the store that nobody else uses.
 #[expect(clippy::disallowed_methods, reason = "the command line is where names are made")]
-#[must_use]
-pub fn fresh_folder() -> String {
+fn fresh_folder() -> String {
     format!("uploads/{}", Uuid::now_v7())
 }
 
@@ -26,32 +108,18 @@ pub fn fresh_key() -> String {
     Uuid::now_v7().to_string()
 }
 
-/// Uploads standard input and returns it as an input.
-///
-/// # Errors
-/// If it cannot be read or the coordinator does not take it.
-pub async fn stdin(client: &Client) -> Result<Input> {
-    let path = format!("{}/stdin", fresh_folder());
-    reader(client, &path, tokio::io::stdin(), None).await.context("cannot upload standard input")
-}
-
-/// Uploads one local file under the name `path` in the store.
-///
-/// # Errors
-/// If it cannot be read or the coordinator does not take it.
-pub async fn file(client: &Client, path: &str, local: &Path) -> Result<Input> {
-    let file = tokio::fs::File::open(local).await.with_context(|| format!("cannot read {}", local.display()))?;
-    let bytes = file.metadata().await.ok().map(|metadata| metadata.len());
-    reader(client, path, file, bytes).await.with_context(|| format!("cannot upload {}", local.display()))
-}
-
-async fn reader(
-    client: &Client,
-    path: &str,
-    reader: impl AsyncRead + Send + Sync + 'static,
-    bytes: Option<u64>,
-) -> Result<Input> {
-    let body = Body::wrap_stream(ReaderStream::with_capacity(reader, CHUNK_BYTES));
-    let stored = client.put_file(path, body, bytes).await?;
-    Ok(Input::Url(stored.url))
+async fn digest_of(local: PathBuf) -> Result<Digest> {
+    let shown = local.display().to_string();
+    let hash = move || -> std::io::Result<Digest> {
+        let mut file = std::fs::File::open(local)?;
+        let mut hash = Sha256::new();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            match file.read(&mut chunk)? {
+                0 => return Ok(Digest(hash.finalize().into())),
+                length => hash.update(&chunk[..length]),
+            }
+        }
+    };
+    tokio::task::spawn_blocking(hash).await?.with_context(|| format!("cannot read {shown}"))
 }

@@ -7,15 +7,15 @@ use gristmill_common::spec::{Input, StepSpec};
 use gristmill_tests::{Cluster, cluster, oracle};
 
 /// The program under test: the `gristmill` command with test programs beside the ready-made ones.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_gristmill-under-test");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_gristmill-under-test");
 
 /// The texts of the repository.
-pub fn texts() -> Result<[Vec<u8>; 2]> {
+pub(crate) fn texts() -> Result<[Vec<u8>; 2]> {
     Ok([cluster::text("pg-being_ernest.txt")?, cluster::text("pg-metamorphosis.txt")?])
 }
 
 /// Their word count.
-pub fn expected() -> Result<Vec<u8>> {
+pub(crate) fn expected() -> Result<Vec<u8>> {
     let texts = texts()?;
     Ok(oracle::word_count(&[&texts[0], &texts[1]]))
 }
@@ -23,7 +23,7 @@ pub fn expected() -> Result<Vec<u8>> {
 /// Uploads the texts and returns a job that counts their words, in about 35 maps of 8 KiB and 3 reduces.
 ///
 /// `pace`: each map and each reduce sleeps this many milliseconds.
-pub async fn job(cluster: &Cluster, name: &str, pace: Option<u64>) -> Result<JobSpec> {
+pub(crate) async fn job(cluster: &Cluster, name: &str, pace: Option<u64>) -> Result<JobSpec> {
     let texts = texts()?;
     let urls = cluster.upload(&[("ernest.txt", &texts[0]), ("metamorphosis.txt", &texts[1])]).await?;
     let mut step = StepSpec::native(if pace.is_some() { "paced-word-count" } else { "word-count" });
@@ -35,12 +35,12 @@ pub async fn job(cluster: &Cluster, name: &str, pace: Option<u64>) -> Result<Job
 }
 
 /// Counts the events of a kind.
-pub fn count(events: &[EventView], kind: &str) -> usize {
+pub(crate) fn count(events: &[EventView], kind: &str) -> usize {
     events.iter().filter(|event| event.kind == kind).count()
 }
 
 /// Finds tasks that were granted again after they had been won, though their output was not lost.
-pub fn redone(events: &[EventView]) -> Vec<String> {
+pub(crate) fn redone(events: &[EventView]) -> Vec<String> {
     let mut won = std::collections::BTreeSet::new();
     let mut redone = Vec::new();
     for event in events {
@@ -55,7 +55,9 @@ pub fn redone(events: &[EventView]) -> Vec<String> {
         match event.kind.as_str() {
             "won" => won.extend(tasks(&entry["tasks"], stage)),
             "granted" => redone.extend(tasks(&entry["tasks"], stage).filter(|task| won.contains(task))),
-            "reopened" => tasks(&entry["maps"], "map").for_each(|task| drop(won.remove(&task))),
+            "reopened" => tasks(&entry["maps"], "map").for_each(|task| {
+                won.remove(&task);
+            }),
             _ => {}
         }
     }

@@ -1,10 +1,12 @@
 //! Promises kept by real processes: one behaviour per file, the file name is the promise.
 
+mod a_damaged_output_is_made_again;
 mod abort_of_a_map_is_contained;
 mod coordinator_dies_and_returns;
 mod fixture;
 mod outputs_of_a_dead_host_are_made_again;
 mod run_counts_words_in_one_process;
+mod submit_speaks_to_people;
 mod tls_is_pinned_by_the_join_line;
 mod two_hosts_relay_through_the_coordinator;
 mod what_cannot_run_is_explained;

@@ -1,0 +1,61 @@
+//! `gristmill submit`: repeated under its key it is one job, a job that stands still says why, a refused one leaves nothing.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use gristmill_tests::Cluster;
+
+use crate::fixture;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_command_under_one_key_is_one_job() -> Result<()> {
+    let cluster = Cluster::start(fixture::BINARY, &[]).await?;
+    let file = cluster.path("notes.txt");
+    std::fs::write(&file, "to be or not to be\n")?;
+    let submit = || -> Result<String> {
+        let mut command = cluster.command();
+        command.args(["submit", "word-count", "--detach", "--idempotency-key", "k"]).arg(&file);
+        let output = command.output()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    assert_eq!(submit()?, submit()?);
+    assert_eq!(cluster.client()?.list_files("uploads/").await?.len(), 1, "and one upload");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_without_workers_says_so_while_it_waits() -> Result<()> {
+    let cluster = Cluster::start(fixture::BINARY, &[]).await?;
+    let file = cluster.path("notes.txt");
+    std::fs::write(&file, "to be or not to be\n")?;
+    let mut child = cluster.command().args(["submit", "word-count"]).arg(&file).stderr(Stdio::piped()).spawn()?;
+    let mut said = String::new();
+    for line in BufReader::new(child.stderr.take().context("piped")?).lines() {
+        said.push_str(&line?);
+        if said.contains("no worker is connected") {
+            break;
+        }
+    }
+    child.kill()?;
+    child.wait()?;
+    assert!(said.contains("no worker is connected"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_job_takes_its_uploads_back() -> Result<()> {
+    let cluster = Cluster::start(fixture::BINARY, &[]).await?;
+    let file = cluster.path("notes.txt");
+    std::fs::write(&file, "x\n")?;
+    let mut command = cluster.command();
+    let output = command.args(["submit", "word-count", "--partitions", "0"]).arg(&file).output()?;
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(cluster.client()?.list_files("uploads/").await?, []);
+    let mut command = cluster.command();
+    let output = command.args(["submit", "grep", "-a", "("]).arg(&file).output()?;
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("regular expression"));
+    Ok(())
+}
