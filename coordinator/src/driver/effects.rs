@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_common::api::{JobFailure, JobState};
-use gristmill_common::{JobId, JobSpec, limits};
+use gristmill_common::{Code, JobId, JobSpec, limits};
 use gristmill_storage::Roots;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -195,8 +195,17 @@ async fn ended(inbox: &mpsc::WeakUnboundedSender<Message>, job: JobId) -> Option
     answer.await.ok()?
 }
 
-async fn send(inbox: &mpsc::WeakUnboundedSender<Message>, command: Command) -> Option<Reply> {
-    let (reply, answer) = oneshot::channel();
-    inbox.upgrade()?.send(Message::Command { command, reply, permit: None }).ok()?;
-    answer.await.ok()
+/// How long an effect waits before it says again what it made of a job, while the journal has no room to keep it.
+const NO_ROOM_RETRY: Duration = Duration::from_millis(500);
+
+/// Sends the end of an effect, as often as it takes: nobody else would ever say it in this coordinator's life.
+pub(super) async fn send(inbox: &mpsc::WeakUnboundedSender<Message>, command: Command) -> Option<Reply> {
+    loop {
+        let (reply, answer) = oneshot::channel();
+        inbox.upgrade()?.send(Message::Command { command: command.clone(), reply, permit: None }).ok()?;
+        match answer.await.ok()? {
+            Reply::Refused(problem) if problem.code == Code::StorageFull => tokio::time::sleep(NO_ROOM_RETRY).await,
+            reply => return Some(reply),
+        }
+    }
 }

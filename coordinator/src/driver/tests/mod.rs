@@ -13,6 +13,7 @@ use gristmill_storage::Roots;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::effects::send;
 use super::{Driver, DriverError, Handle, Surroundings, start};
 use crate::journal::memory::MemoryJournal;
 use crate::journal::sqlite::SqliteJournal;
@@ -267,6 +268,27 @@ async fn on_a_full_disk_nothing_is_accepted_and_what_was_said_is_kept() {
     assert!(matches!(cancelled.await, Ok(Ok(Reply::Done))));
     assert_eq!(state(&driver.handle, 1).await, Some(JobState::Cancelled));
     driver.handle.command(submit(2)).await.expect("accepted again");
+    driver.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn what_an_effect_says_on_a_full_disk_is_said_again_until_it_is_kept() {
+    let home = home();
+    let (driver, mood) = moody(&home).await;
+    driver.handle.command(submit(1)).await.expect("accepted");
+    until(&driver.handle, 1, JobState::Running).await;
+    mood.store(FULL, Ordering::SeqCst);
+    let handle = driver.handle.clone();
+    let cancelled = tokio::spawn(async move { handle.command(Command::CancelJob { job: job(1) }).await });
+    settle().await;
+    let inbox = driver.handle.inbox.downgrade();
+    let said = tokio::spawn(async move { send(&inbox, Command::CancelJob { job: job(1) }).await });
+    settle().await;
+    assert!(!said.is_finished(), "refused, and not given up");
+    mood.store(WELL, Ordering::SeqCst);
+    let said = tokio::time::timeout(Duration::from_secs(10), said).await.expect("is said again").expect("no panic");
+    assert!(matches!(said, Some(Reply::Done)), "{said:?}");
+    assert!(matches!(cancelled.await, Ok(Ok(Reply::Done))));
     driver.stop().await.expect("stops");
 }
 
