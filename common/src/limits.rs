@@ -60,6 +60,9 @@ pub const BODY_BYTES: usize = 1 << 20;
 pub const ANSWER_BYTES: usize = 256 << 20;
 /// An output that travels inside its report, in bytes: larger ones are files.
 pub const INLINE_OUTPUT_BYTES: usize = 16 << 10;
+/// Tasks of a stage whose outputs travel inside their reports: every reduce is told all map outputs of its step, so that
+/// 1,000 of them are 22 MB at most, and a journal row is never one of a million.
+pub const INLINE_TASKS: u32 = 1_000;
 /// Unacknowledged reports that a worker keeps on disk, in bytes; when full it takes no more work.
 pub const OUTBOX_BYTES: u64 = 256 << 20;
 /// Text of an error that travels, in bytes.

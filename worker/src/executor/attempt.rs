@@ -206,6 +206,7 @@ impl<'a> Attempts<'a> {
             grant: &batch.grant,
             index: task,
             is_part,
+            tasks: if is_part { step.parts() } else { step.maps },
             path: &self.made,
             summary: done.summary,
         };

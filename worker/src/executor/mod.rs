@@ -12,6 +12,8 @@ mod outputs;
 mod pipe;
 mod protocol;
 mod sections;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Where the output of an attempt goes: into its report when it is small, else into the worker's directory or the store.
+//! Where the output of an attempt goes: into its report when it is small and one of few, else into the worker's directory
+//! or the store.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,6 +35,8 @@ pub(crate) struct Made<'a> {
     pub(crate) grant: &'a GrantName,
     pub(crate) index: u32,
     pub(crate) is_part: bool,
+    /// How many tasks its stage has.
+    pub(crate) tasks: u32,
     pub(crate) path: &'a Path,
     pub(crate) summary: RunSummary,
 }
@@ -44,7 +47,7 @@ impl Outputs {
         let RunSummary { records, bytes, digest, text_bytes } = made.summary;
         let at = if bytes == 0 {
             Location::Nothing
-        } else if bytes <= limits::INLINE_OUTPUT_BYTES as u64 {
+        } else if bytes <= limits::INLINE_OUTPUT_BYTES as u64 && made.tasks <= limits::INLINE_TASKS {
             let content = fs::read(made.path).and_then(|content| fs::remove_file(made.path).map(|()| content));
             Location::Inline(STANDARD.encode(content.map_err(|error| worker_failure("read back an output", &error))?))
         } else if made.is_part {

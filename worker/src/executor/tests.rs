@@ -1,0 +1,135 @@
+//! What an executor does with outputs and with a coordinator that breaks off, against one that is scripted.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use gristmill_common::wire::{Location, output_name_in};
+use gristmill_common::{Fence, Generation, GrantName, JobId, Stage, TaskRange, TokenSecret, WorkerId, limits};
+use gristmill_runs::RunSummary;
+use uuid::Uuid;
+
+use super::coordinator::Coordinator;
+use super::outputs::{Made, Outputs};
+use super::protocol::Hello;
+use crate::position::Position;
+
+/// What was asked for: method and path, the `Range` header, and the body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Asked {
+    call: String,
+    range: Option<String>,
+    body: Bytes,
+}
+
+/// A coordinator that answers by a function of the number of the request, from 0.
+struct Scripted {
+    coordinator: Coordinator,
+    position: Arc<Position>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    dir: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Scripted {
+    fn start(answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let seen = Arc::clone(&asked);
+        let router = Router::new().fallback(any(move |request: axum::extract::Request| {
+            let (seen, answer) = (Arc::clone(&seen), answer.clone());
+            async move {
+                let call = format!("{} {}", request.method(), request.uri().path());
+                let range = header(request.headers(), "range");
+                let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.expect("a body");
+                let number = {
+                    let mut seen = seen.lock().expect("no panic");
+                    seen.push(Asked { call, range, body });
+                    seen.len() - 1
+                };
+                answer(number)
+            }
+        }));
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        let dir = tempfile::tempdir().expect("a directory");
+        let position = Arc::new(Position::in_memory());
+        let coordinator = Coordinator::connect(&hello(url, &dir), Arc::clone(&position)).expect("a client");
+        Self { coordinator, position, asked, dir, _runtime: runtime }
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().expect("no panic").clone()
+    }
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().expect("text").to_owned())
+}
+
+fn hello(url: String, dir: &tempfile::TempDir) -> Hello {
+    Hello {
+        url,
+        pin: None,
+        plain_allowed: false,
+        worker: WorkerId(Uuid::nil()),
+        roots: vec![],
+        state_dir: dir.path().to_owned(),
+        outputs: dir.path().join("outputs"),
+        scratch: dir.path().join("scratch"),
+    }
+}
+
+fn grant(stage: Stage) -> GrantName {
+    GrantName {
+        job: JobId(Uuid::nil()),
+        step: 0,
+        stage,
+        tasks: TaskRange { first: 0, count: 10 },
+        first_fence: Fence(100),
+        generation: Generation(0),
+    }
+}
+
+fn token(name: &GrantName) -> String {
+    TokenSecret::new([0; 32]).sign(name)
+}
+
+fn no_content() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+#[test]
+fn small_outputs_of_many_tasks_are_kept_as_files() {
+    let scripted = Scripted::start(|_| no_content());
+    let directory = scripted.dir.path().join("outputs");
+    let mut outputs = Outputs { worker: WorkerId(Uuid::nil()), directory: directory.clone(), jobs: BTreeSet::new() };
+    let mut place = |grant: &GrantName, is_part, tasks| {
+        let path = scripted.dir.path().join("made");
+        fs::write(&path, "small").expect("written");
+        let summary = RunSummary { records: 1, bytes: 5, ..RunSummary::default() };
+        let made = Made { token: &token(grant), grant, index: 3, is_part, tasks, path: &path, summary };
+        let at = outputs.place(&scripted.coordinator, &made).expect("placed").at;
+        assert!(!path.exists());
+        at
+    };
+    let (map, reduce) = (grant(Stage::Map), grant(Stage::Reduce));
+    let (few, many) = (limits::INLINE_TASKS, limits::INLINE_TASKS + 1);
+    for (grant, is_part) in [(&map, false), (&map, true), (&reduce, true)] {
+        assert_eq!(place(grant, is_part, few), Location::Inline("c21hbGw=".into()));
+    }
+    assert_eq!(place(&map, false, many), Location::Worker(WorkerId(Uuid::nil())));
+    let kept = directory.join(output_name_in(&map, 3).expect("a name"));
+    assert_eq!(fs::read_to_string(kept).expect("kept"), "small");
+    assert_eq!(place(&reduce, true, many), Location::Store);
+    let asked = scripted.asked();
+    assert_eq!(asked.len(), 1);
+    assert_eq!((asked[0].call.as_str(), &asked[0].body[..]), ("PUT /v1/worker/output/3", &b"small"[..]));
+}
