@@ -4,11 +4,13 @@
 //! same effects are started for what the journal says is not done. A result comes back as a command.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use gristmill_common::api::{JobFailure, JobState};
-use gristmill_common::{Code, JobId, JobSpec, limits};
+use gristmill_common::{Code, JobId, JobSpec, Problem, limits};
 use gristmill_storage::Roots;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -94,7 +96,11 @@ impl Effects {
         let (inbox, refusals, planners) = (self.inbox.clone(), self.refusals.clone(), Arc::clone(&self.planners));
         self.spawn(async move {
             let Ok(_permit) = planners.acquire().await else { return };
-            let planned = planner::plan(job, &spec, &surroundings.store, &surroundings.roots).await;
+            let planned = guarded(planner::plan(job, &spec, &surroundings.store, &surroundings.roots)).await;
+            let planned = planned.unwrap_or_else(|panic| {
+                tracing::error!(%job, panic, "the planner panicked");
+                Err(Problem::new(Code::Internal, format!("the planner panicked: {panic}; this is a bug in Gristmill")))
+            });
             let result = planned.map(|(_, summary)| summary).map_err(|problem| {
                 refusals.put(job, &problem);
                 let message = problem.to_string();
@@ -115,12 +121,13 @@ impl Effects {
         self.spawn(async move {
             let mut wait_ms = limits::COMMIT_BACKOFF_MS;
             let output = loop {
-                match commit::commit(job, &spec, parts.clone(), &surroundings.store, &surroundings.roots).await {
-                    Ok(output) => break output,
-                    Err(error) => {
-                        tracing::error!(%job, %error, wait_ms, "cannot commit; it is tried again until it works");
-                    }
-                }
+                let (parts, Surroundings { store, roots }) = (parts.clone(), &surroundings);
+                let why = match guarded(commit::commit(job, &spec, parts, store, roots)).await {
+                    Ok(Ok(output)) => break output,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(panic) => format!("it panicked: {panic}; this is a bug in Gristmill"),
+                };
+                tracing::error!(%job, why, wait_ms, "cannot commit; it is tried again until it works");
                 tokio::time::sleep(Duration::from_millis(wait_ms)).await;
                 wait_ms = (wait_ms * 2).min(limits::RETRY_BACKOFF_MAX_MS);
             };
@@ -176,6 +183,15 @@ impl Effects {
     }
 }
 
+/// Carries out an effect's work; a panic in it is an error, since a job would wait for ever for what the effect says.
+async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    // What is behind the references is files and counts: usable after a panic.
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("it gave no text").to_owned()
+    })
+}
+
 async fn drop_blobs(surroundings: &Surroundings, job: JobId) {
     if let Err(error) = surroundings.store.drop_job(job).await {
         tracing::warn!(%job, %error, "blobs of a job that is over stay until the next start");
@@ -207,5 +223,17 @@ pub(super) async fn send(inbox: &mpsc::WeakUnboundedSender<Message>, command: Co
             Reply::Refused(problem) if problem.code == Code::StorageFull => tokio::time::sleep(NO_ROOM_RETRY).await,
             reply => return Some(reply),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::guarded;
+
+    #[tokio::test]
+    async fn a_panic_of_an_effects_work_is_an_error_with_its_text() {
+        assert_eq!(guarded(async { 1 }).await, Ok(1));
+        let panics = guarded(async { panic!("split {} of no file", 3) });
+        assert_eq!(panics.await.map(|(): ()| ()), Err("split 3 of no file".to_owned()));
     }
 }
