@@ -4,6 +4,7 @@
 //! attempt as the worker's failure, which is nobody's fault and is tried elsewhere.
 
 use std::io::{self, Read};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +13,15 @@ use gristmill_client::{Backoff, ClientError, Download, Endpoint, WorkerClient, r
 use gristmill_common::Reason;
 use gristmill_common::reason::bounded;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 use super::protocol::Hello;
 use crate::position::Position;
 
 /// How long a coordinator that is away is waited for in the middle of an attempt.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How often an attempt that waits for the coordinator shows that it is alive.
+const ALIVE: Duration = Duration::from_millis(100);
 /// Times a body that broke off is continued before the attempt gives up.
 const CONTINUATIONS: u32 = 8;
 
@@ -56,18 +60,41 @@ impl Coordinator {
         &self,
         call: impl Fn(WorkerClient) -> F,
     ) -> Result<T, ClientError> {
-        self.runtime.block_on(retry::idempotent(PATIENCE, || {
-            // The attempt is alive: it is the coordinator that is not.
-            self.position.tick();
-            call(self.client.clone())
-        }))
+        self.wait(retry::idempotent(PATIENCE, || call(self.client.clone())))
     }
 
     /// Waits for the next bytes of a body; empty at its end.
     pub(crate) fn chunk(&self, body: &mut Download) -> Result<Bytes, ClientError> {
-        let chunk = self.runtime.block_on(body.chunk());
+        let chunk = self.wait(body.chunk());
         self.position.tick();
         chunk.map(Option::unwrap_or_default)
+    }
+
+    /// Shows that the attempt is alive.
+    pub(crate) fn tick(&self) {
+        self.position.tick();
+    }
+
+    /// Returns a sign of life for work whose own progress is not seen, such as a body that is being sent.
+    pub(crate) fn sign_of_life(&self) -> impl Fn() + Send + Sync + use<> {
+        let position = Arc::clone(&self.position);
+        move || position.tick()
+    }
+
+    /// Waits for the coordinator. Meanwhile the attempt shows that it is alive, since it is not user code that is slow; not
+    /// forever, so that a wait without end is noticed.
+    fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async {
+            let mut what = pin!(what);
+            self.position.tick();
+            for _ in 0..PATIENCE.as_millis() / ALIVE.as_millis() {
+                match timeout(ALIVE, &mut what).await {
+                    Ok(result) => return result,
+                    Err(_) => self.position.tick(),
+                }
+            }
+            what.await
+        })
     }
 }
 

@@ -85,14 +85,16 @@ fn send(coordinator: &Coordinator, made: &Made<'_>) -> Result<(), Reason> {
     let path = Arc::new(made.path.to_owned());
     coordinator.call("put a part into the store", |client| {
         let (path, token) = (Arc::clone(&path), made.token.to_owned());
-        async move { client.put_output(&token, index, file_body(&path), bytes).await }
+        let body = file_body(&path, coordinator.sign_of_life());
+        async move { client.put_output(&token, index, body, bytes).await }
     })
 }
 
-/// Streams a file; one that cannot be read breaks the request off.
-pub(crate) fn file_body(path: &Path) -> Body {
+/// Streams a file; one that cannot be read breaks the request off. `moved` is called for each chunk.
+pub(crate) fn file_body(path: &Path, moved: impl Fn() + Send + Sync + 'static) -> Body {
     let opened = fs::File::open(path);
     Body::wrap_stream(stream::try_unfold(None, move |state: Option<tokio::fs::File>| {
+        moved();
         let first = match (&state, &opened) {
             (Some(_), _) => Ok(None),
             (None, Ok(file)) => file.try_clone().map(Some),

@@ -45,6 +45,7 @@ impl Sections<'_> {
         let mut sections = Vec::new();
         let mut stored = Vec::new();
         for output in outputs {
+            self.coordinator.tick();
             if let Some(text) = output.at.iter().find_map(inline) {
                 sections.extend(from_inline(grant, output, text, partition)?);
             } else if let Some(path) = self.file_of(grant, output) {

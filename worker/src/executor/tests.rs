@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -132,4 +133,24 @@ fn small_outputs_of_many_tasks_are_kept_as_files() {
     let asked = scripted.asked();
     assert_eq!(asked.len(), 1);
     assert_eq!((asked[0].call.as_str(), &asked[0].body[..]), ("PUT /v1/worker/output/3", &b"small"[..]));
+}
+
+#[test]
+fn a_long_upload_and_a_slow_coordinator_are_signs_of_life() {
+    let scripted = Scripted::start(|_| {
+        std::thread::sleep(Duration::from_millis(350));
+        no_content()
+    });
+    let path = scripted.dir.path().join("made");
+    fs::write(&path, vec![b'x'; 2 << 20]).expect("written");
+    let summary = RunSummary { records: 1, bytes: 2 << 20, ..RunSummary::default() };
+    let grant = grant(Stage::Reduce);
+    let made = Made { token: &token(&grant), grant: &grant, index: 3, is_part: true, tasks: 1, path: &path, summary };
+    let mut outputs =
+        Outputs { worker: WorkerId(Uuid::nil()), directory: scripted.dir.path().to_owned(), jobs: BTreeSet::new() };
+    let before = scripted.position.snapshot().ticks;
+    assert_eq!(outputs.place(&scripted.coordinator, &made).expect("placed").at, Location::Store);
+    let ticks = scripted.position.snapshot().ticks - before;
+    assert_eq!(scripted.asked()[0].body.len(), 2 << 20);
+    assert!(ticks >= 8 + 3, "eight chunks and three tenths of a second, but {ticks} ticks");
 }
