@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use gristmill_common::plan::{PlanHead, PlannedStep, SplitInput};
 use gristmill_common::reason::bounded;
 use gristmill_common::wire::{Done, Outcome, OutputsAnswer, SplitsAnswer};
-use gristmill_common::{Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
+use gristmill_common::{Code, Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
 use gristmill_storage::Roots;
 
 use super::coordinator::{Coordinator, RemoteReader, worker_failure};
@@ -41,6 +41,21 @@ pub(crate) struct Attempts<'a> {
     splits: Option<(String, Arc<SplitsAnswer>)>,
     /// Of the last step whose reduces ran.
     table: Option<((JobId, u16, Generation), Arc<OutputsAnswer>)>,
+}
+
+/// Why an attempt made nothing.
+#[derive(Debug)]
+pub(crate) enum Setback {
+    /// It failed.
+    Failed(Reason),
+    /// It cannot run now, which is nobody's failure: the coordinator takes it back.
+    NotNow,
+}
+
+impl From<Reason> for Setback {
+    fn from(reason: Reason) -> Self {
+        Self::Failed(reason)
+    }
 }
 
 /// What the tasks of an order have in common.
@@ -115,7 +130,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Gets what all tasks of an order need.
-    pub(crate) fn prepare(&mut self, token: &str) -> Result<Batch, Reason> {
+    pub(crate) fn prepare(&mut self, token: &str) -> Result<Batch, Setback> {
         let grant = gristmill_common::grant::name_of(token)
             .ok_or_else(|| Reason::Worker { message: "a grant's token cannot be read".to_owned() })?;
         let plan = self.plan_of(token, grant.job)?;
@@ -152,7 +167,7 @@ impl<'a> Attempts<'a> {
         Ok(splits)
     }
 
-    fn table_of(&mut self, token: &str, grant: &GrantName) -> Result<Arc<OutputsAnswer>, Reason> {
+    fn table_of(&mut self, token: &str, grant: &GrantName) -> Result<Arc<OutputsAnswer>, Setback> {
         let key = (grant.job, grant.step, grant.generation);
         if let Some((_, table)) = self.table.as_ref().filter(|(of, _)| *of == key) {
             return Ok(Arc::clone(table));
@@ -160,40 +175,48 @@ impl<'a> Attempts<'a> {
         // A worker that started after the last table was read has a place now.
         self.holders.clear();
         self.table = None;
-        let answer = self.coordinator.call("fetch the table of map outputs", |client| {
+        let answer = self.coordinator.try_call(|client| {
             let token = token.to_owned();
             async move { client.outputs(&token).await }
+        });
+        let answer = answer.map_err(|error| match error.code() {
+            // A map is being made again, or the attempt is no longer wanted.
+            Some(Code::Stale) => Setback::NotNow,
+            _ => worker_failure("fetch the table of map outputs", &error).into(),
         })?;
         let table = Arc::new(answer);
         self.table = Some((key, Arc::clone(&table)));
         Ok(table)
     }
 
-    /// Runs one task and describes how it ended, and how long it took in microseconds.
-    pub(crate) fn run(&mut self, batch: &Batch, task: u32) -> (Outcome, u64) {
+    /// Runs one task and describes how it ended, and how long it took in microseconds. `None` when it is to be given back.
+    pub(crate) fn run(&mut self, batch: &Batch, task: u32) -> Option<(Outcome, u64)> {
         let watch = Stopwatch::start();
         let result = self.attempt(batch, task);
         let took_us = watch.elapsed_us();
         let outcome = match result {
             Ok(done) => Outcome::Done(Done { took_ms: took_us / 1000, ..done }),
-            Err(reason) => {
+            Err(setback) => {
                 // What was known of the outputs may be what was wrong.
                 self.table = None;
                 self.clean();
-                Outcome::Failed(reason)
+                match setback {
+                    Setback::Failed(reason) => Outcome::Failed(reason),
+                    Setback::NotNow => return None,
+                }
             }
         };
-        (outcome, took_us)
+        Some((outcome, took_us))
     }
 
-    fn attempt(&mut self, batch: &Batch, task: u32) -> Result<Done, Reason> {
+    fn attempt(&mut self, batch: &Batch, task: u32) -> Result<Done, Setback> {
         let step = batch.step()?;
         let Some(fence) = batch.grant.fence_of(task) else {
-            return Err(Reason::Worker { message: format!("task {task} is not in its grant") });
+            return Err(Reason::Worker { message: format!("task {task} is not in its grant") }.into());
         };
         let Some(program) = self.programs.find(&step.native).cloned() else {
             let message = format!("this worker has no program `{}`", step.native);
-            return Err(Reason::Worker { message });
+            return Err(Reason::Worker { message }.into());
         };
         self.position.begin(fence, 0);
         let is_part = step.reduces == 0 || batch.grant.stage == Stage::Reduce;
@@ -279,14 +302,17 @@ impl<'a> Attempts<'a> {
         table: &OutputsAnswer,
         task: u32,
         fence: Fence,
-    ) -> Result<TaskDone, Reason> {
-        let first = self.reduce_once(program, batch, step, table, task, fence);
-        let Err(reason @ (Reason::LostOutput { .. } | Reason::Unreachable { .. })) = &first else { return first };
+    ) -> Result<TaskDone, Setback> {
+        let reason = match self.reduce_once(program, batch, step, table, task, fence) {
+            Ok(done) => return Ok(done),
+            Err(reason @ (Reason::LostOutput { .. } | Reason::Unreachable { .. })) => reason,
+            Err(reason) => return Err(reason.into()),
+        };
         tracing::warn!(%reason, "looking for the map output once more");
         self.clean();
         self.table = None;
         let table = self.table_of(&batch.token, &batch.grant)?;
-        self.reduce_once(program, batch, step, &table, task, fence)
+        Ok(self.reduce_once(program, batch, step, &table, task, fence)?)
     }
 
     fn reduce_once(

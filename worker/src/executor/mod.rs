@@ -31,7 +31,7 @@ use crate::config::EXECUTOR_ARGUMENT;
 use crate::position::Position;
 use crate::program::Programs;
 use crate::supervisor::clock::Stopwatch;
-use attempt::Attempts;
+use attempt::{Attempts, Setback};
 use pipe::{Link, PipeLink};
 
 /// Results wait at most this long before they are sent, in microseconds.
@@ -102,7 +102,8 @@ fn run_batch(
 ) -> bool {
     let batch = match attempts.prepare(token) {
         Ok(batch) => batch,
-        Err(reason) => return link.send(Reply::Ended(vec![failed(tasks, reason)])),
+        Err(Setback::Failed(reason)) => return link.send(Reply::Ended(vec![failed(tasks, reason)])),
+        Err(Setback::NotNow) => return link.send(Reply::Returned(tasks)),
     };
     let files = batch.files(tasks);
     if !link.send(Reply::Begun { progress_timeout_ms: batch.progress_timeout_ms(), files }) {
@@ -114,8 +115,11 @@ fn run_batch(
         if cancel.load(Ordering::Relaxed) {
             return false;
         }
-        let (outcome, took_us) = attempts.run(&batch, task);
-        add(&mut results, task, outcome, took_us);
+        match attempts.run(&batch, task) {
+            Some((outcome, took_us)) => add(&mut results, task, outcome, took_us),
+            None if link.send(Reply::Returned(TaskRange::one(task))) => {}
+            None => return false,
+        }
         if results.len() >= FLUSH_RESULTS || watch.elapsed_us() >= FLUSH_US {
             if !link.send(Reply::Ended(std::mem::take(&mut results))) {
                 return false;

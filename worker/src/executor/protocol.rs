@@ -53,6 +53,8 @@ pub(crate) enum Reply {
     },
     /// Tasks ended.
     Ended(Vec<RangeResult>),
+    /// Tasks could not run now, through no fault of theirs: they go back to the coordinator.
+    Returned(TaskRange),
     /// All tasks of the last order ended.
     Idle,
 }

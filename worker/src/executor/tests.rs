@@ -5,20 +5,25 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use gristmill_common::wire::{Location, output_name_in};
-use gristmill_common::{Fence, Generation, GrantName, JobId, Stage, TaskRange, TokenSecret, WorkerId, limits};
+use axum::{Json, Router};
+use gristmill_common::plan::{PlanHead, PlannedStep};
+use gristmill_common::wire::{Location, PlanAnswer, output_name_in};
+use gristmill_common::{
+    Code, Fence, Generation, GrantName, JobId, Problem, Stage, TaskRange, TokenSecret, WorkerId, limits,
+};
 use gristmill_runs::RunSummary;
 use uuid::Uuid;
 
 use super::coordinator::Coordinator;
 use super::outputs::{Made, Outputs};
-use super::protocol::Hello;
+use super::pipe::Link;
+use super::protocol::{Hello, Order, Reply};
 use crate::position::Position;
+use crate::program::Programs;
 
 /// What was asked for: method and path, the `Range` header, and the body.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,6 +35,7 @@ struct Asked {
 
 /// A coordinator that answers by a function of the number of the request, from 0.
 struct Scripted {
+    url: String,
     coordinator: Coordinator,
     position: Arc<Position>,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -62,8 +68,8 @@ impl Scripted {
         runtime.spawn(async move { axum::serve(listener, router).await });
         let dir = tempfile::tempdir().expect("a directory");
         let position = Arc::new(Position::in_memory());
-        let coordinator = Coordinator::connect(&hello(url, &dir), Arc::clone(&position)).expect("a client");
-        Self { coordinator, position, asked, dir, _runtime: runtime }
+        let coordinator = Coordinator::connect(&hello(url.clone(), &dir), Arc::clone(&position)).expect("a client");
+        Self { url, coordinator, position, asked, dir, _runtime: runtime }
     }
 
     fn asked(&self) -> Vec<Asked> {
@@ -153,4 +159,55 @@ fn a_long_upload_and_a_slow_coordinator_are_signs_of_life() {
     let ticks = scripted.position.snapshot().ticks - before;
     assert_eq!(scripted.asked()[0].body.len(), 2 << 20);
     assert!(ticks >= 8 + 3, "eight chunks and three tenths of a second, but {ticks} ticks");
+}
+
+/// A link without another end: orders that were given before, and the replies.
+struct Script {
+    orders: std::vec::IntoIter<Order>,
+    replies: Vec<Reply>,
+}
+
+impl Link for Script {
+    fn receive(&mut self) -> Option<Order> {
+        self.orders.next()
+    }
+
+    fn send(&mut self, reply: Reply) -> bool {
+        self.replies.push(reply);
+        true
+    }
+}
+
+/// Serves one order for tasks of the grant, and returns the replies.
+fn serve_one(scripted: &Scripted, grant: &GrantName, programs: &Programs) -> Vec<Reply> {
+    let order = Order::Run { token: token(grant), tasks: grant.tasks };
+    let mut link = Script { orders: vec![order].into_iter(), replies: Vec::new() };
+    let (position, cancel) = (Arc::clone(&scripted.position), Arc::default());
+    super::serve(&mut link, &hello(scripted.url.clone(), &scripted.dir), programs, position, cancel).expect("served");
+    link.replies
+}
+
+fn plan_of(reduces: u32) -> PlanAnswer {
+    let step = PlannedStep {
+        native: "test".into(),
+        args: vec![],
+        maps: 1,
+        reduces,
+        combine: false,
+        sort_budget_bytes: limits::SORT_BUDGET_BYTES,
+        fan_in: limits::FAN_IN,
+    };
+    PlanAnswer { head: PlanHead { files: vec![], steps: vec![step], progress_timeout_ms: 1_000 } }
+}
+
+#[test]
+fn reduces_whose_maps_are_made_again_are_given_back() {
+    let stale = || (StatusCode::PRECONDITION_FAILED, Json(Problem::new(Code::Stale, "being made again")));
+    let scripted = Scripted::start(move |number| match number {
+        0 => Json(plan_of(10)).into_response(),
+        _ => stale().into_response(),
+    });
+    let grant = grant(Stage::Reduce);
+    let replies = serve_one(&scripted, &grant, &Programs::default());
+    assert_eq!(replies, [Reply::Returned(grant.tasks), Reply::Idle]);
 }

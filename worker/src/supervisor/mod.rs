@@ -215,6 +215,10 @@ impl Supervisor {
             FromSlot::Ended { work, outcome, took_us } => self.on_ended(&work, outcome, took_us),
             FromSlot::Progress { work, permille } => self.exchange.on_progress(&work, permille),
             FromSlot::Unfinished(work) => self.exchange.requeue(&work),
+            FromSlot::Returned(work) => {
+                tracing::info!(job = %work.grant.name.job, first = %work.grant.name.task(work.tasks.first), count = work.tasks.count, "gave back attempts whose inputs are being made again");
+                self.exchange.on_returned(&work);
+            }
             FromSlot::Idle { slot } => {
                 if let Some(slot) = self.slots.get_mut(slot) {
                     slot.work = None;

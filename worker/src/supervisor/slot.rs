@@ -43,6 +43,8 @@ pub(crate) enum FromSlot {
     Progress { work: Work, permille: u16 },
     /// Attempts were handed out but not run to their end: run them again.
     Unfinished(Work),
+    /// Attempts could not be run now: the coordinator has them back.
+    Returned(Work),
     /// The slot has nothing to do.
     Idle { slot: usize },
 }
@@ -188,6 +190,7 @@ impl Slot {
                     None => return End::Dead,
                     Some(Reply::Idle) => return End::Idle,
                     Some(Reply::Ended(results)) => self.pass_on(batch, results),
+                    Some(Reply::Returned(tasks)) => self.give_back(batch, tasks),
                     Some(Reply::Begun { progress_timeout_ms, files }) => {
                         self.backoff.reset();
                         let timeout = Duration::from_millis(progress_timeout_ms);
@@ -235,6 +238,13 @@ impl Slot {
             let work = Work { tasks, ..batch.work.clone() };
             let _ = self.say.send(FromSlot::Ended { work, outcome, took_us });
         }
+    }
+
+    fn give_back(&self, batch: &mut Batch, tasks: TaskRange) {
+        for task in tasks.iter() {
+            batch.open.remove(&task);
+        }
+        let _ = self.say.send(FromSlot::Returned(Work { tasks, ..batch.work.clone() }));
     }
 
     fn say_progress(&self, batch: &Batch, now: &Snapshot) {
