@@ -20,6 +20,7 @@ mod spill;
 mod table;
 
 pub use collect::Collector;
+pub(crate) use failure::map_output as unreadable_output;
 pub use function::{Accumulate, Group, MapFunction, NoCombiner, ReduceFunction, Start, Text, Unit};
 pub use lines::Lines;
 pub use map::map;

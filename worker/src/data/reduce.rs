@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gristmill_common::reason::bounded;
 use gristmill_common::{Fence, Place, Reason, Stage, TaskName};
 use gristmill_runs::{Merge, RunError, RunFile, SectionReader, Source};
 
@@ -190,14 +189,13 @@ impl Passes<'_> {
         }
     }
 
-    /// A section that cannot be read is its map's loss; a pass's own run is the worker's.
+    /// A section is its map's; a pass's own run is the worker's.
     fn source_failed(&self, error: &RunError, source: usize, origins: &[Origin]) -> Reason {
         match origins.get(source) {
-            Some(&Origin::Map(map, fence)) => Reason::LostOutput {
-                map: TaskName { step: self.name.step, stage: Stage::Map, index: map },
-                fence,
-                message: bounded(error.to_string()),
-            },
+            Some(&Origin::Map(map, fence)) => {
+                let map = TaskName { step: self.name.step, stage: Stage::Map, index: map };
+                failure::map_output(map, fence, error)
+            }
             Some(Origin::Pass) | None => failure::own_file(self.scratch, error),
         }
     }

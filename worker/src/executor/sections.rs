@@ -18,7 +18,8 @@ use gristmill_common::{Fence, GrantName, Reason, Stage, TaskName, WorkerId, limi
 use gristmill_runs::{RunError, RunFile};
 
 use super::coordinator::{Coordinator, worker_failure};
-use crate::program::Section;
+use crate::data::unreadable_output;
+use crate::program::{ReadFailed, Section};
 use crate::state_dir;
 
 /// Length in the answer to a fetch that says that an output is not there.
@@ -52,7 +53,9 @@ impl Sections<'_> {
                 match from_file(&path, output, partition) {
                     Ok(section) => sections.extend(section),
                     Err(_) if output.at.contains(&Location::Store) => stored.push((output.map, output.fence)),
-                    Err(error) => return Err(lost(grant, (output.map, output.fence), &error)),
+                    Err(error) => {
+                        return Err(unreadable_output(map_name(grant, output.map), output.fence, &error));
+                    }
                 }
             } else if output.at.contains(&Location::Store) {
                 stored.push((output.map, output.fence));
@@ -103,7 +106,7 @@ impl Sections<'_> {
             }
             frames.copy(len, &mut file).map_err(|error| worker_failure("fetch map outputs", &error))?;
             if len > 0 {
-                let bytes = Box::new(LazyFile { path: path.to_owned(), at, left: len, file: None });
+                let bytes = Box::new(LazyFile { path: path.to_owned(), own: true, at, left: len, file: None });
                 sections.push(Section { map, fence, len, bytes });
             }
             at += len;
@@ -141,7 +144,7 @@ fn from_file(path: &Path, output: &OutputRef, partition: u32) -> Result<Option<S
     check_fence(&run, output)?;
     let range = run.section(partition);
     let (map, fence, len) = (output.map, output.fence, range.end - range.start);
-    let bytes = LazyFile { path: path.to_owned(), at: range.start, left: len, file: None };
+    let bytes = LazyFile { path: path.to_owned(), own: false, at: range.start, left: len, file: None };
     Ok((len > 0).then(|| Section { map, fence, len, bytes: Box::new(bytes) }))
 }
 
@@ -156,13 +159,15 @@ fn check_fence(run: &RunFile, output: &OutputRef) -> Result<(), RunError> {
 /// A range of a file that is open only while it is read.
 struct LazyFile {
     path: PathBuf,
+    /// A scratch file: that it cannot be read is no map's fault.
+    own: bool,
     at: u64,
     left: u64,
     file: Option<File>,
 }
 
-impl Read for LazyFile {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl LazyFile {
+    fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.left == 0 || buffer.is_empty() {
             self.file = None;
             return Ok(0);
@@ -183,6 +188,16 @@ impl Read for LazyFile {
             self.file = None;
         }
         Ok(read)
+    }
+}
+
+impl Read for LazyFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_some(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            _ if self.own => ReadFailed(worker_failure("read fetched map outputs", &error)).into(),
+            _ => error,
+        })
     }
 }
 

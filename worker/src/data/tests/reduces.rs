@@ -190,3 +190,35 @@ fn float_sums_of_equal_plans_are_equal() {
     };
     assert_eq!(text(3, 0), text(3, 5));
 }
+
+/// Fails as it is told.
+struct Failing(Box<dyn Fn() -> std::io::Error + Send>);
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err((self.0)())
+    }
+}
+
+#[test]
+fn only_what_is_gone_or_damaged_is_the_maps_loss() {
+    use std::io::{Error, ErrorKind};
+    let kind = |error: fn() -> Error| {
+        let bytes = Box::new(Failing(Box::new(error)));
+        let section = Section { map: 4, fence: Fence(9), len: 100, bytes };
+        let reason = Bench::new().reduce(&step(2), PARTITION, vec![section], &mut Show::default(), NONE);
+        match reason.expect_err("unreadable") {
+            Reason::LostOutput { .. } => "lost",
+            Reason::Unreachable { .. } => "unreachable",
+            Reason::Worker { .. } => "worker",
+            other => panic!("{other}"),
+        }
+    };
+    let (gone, damaged): (fn() -> Error, fn() -> Error) =
+        (|| ErrorKind::NotFound.into(), || ErrorKind::InvalidData.into());
+    assert_eq!([kind(gone), kind(damaged), kind(|| Error::from_raw_os_error(5))], ["lost"; 3]);
+    assert_eq!(kind(|| ErrorKind::PermissionDenied.into()), "unreachable");
+    let own = || crate::program::ReadFailed(Reason::Worker { message: "a scratch file".into() }).into();
+    // Too many open files; a file of the worker's own.
+    assert_eq!([kind(|| Error::from_raw_os_error(24)), kind(own)], ["worker"; 2]);
+}
