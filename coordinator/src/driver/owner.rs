@@ -6,10 +6,11 @@
 //! rejected: the order of commands would be the order of lock winners, and no one would own the deadlines.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use gristmill_common::{Code, Problem, SessionId, limits};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::effects::Effects;
 use super::parked::Parked;
@@ -76,6 +77,7 @@ impl Owner {
         inbox: mpsc::UnboundedReceiver<Message>,
         progress: mpsc::UnboundedReceiver<Progress>,
         effects: Effects,
+        has_room: bool,
     ) -> Self {
         Self {
             scheduler,
@@ -91,7 +93,7 @@ impl Owner {
             answers: Answers::default(),
             parked: Parked::default(),
             watchers: Watchers::default(),
-            room: Room::Plenty,
+            room: if has_room { Room::Plenty } else { Room::Scarce },
             quiet: false,
             ticked_ms: 0,
             woken: VecDeque::new(),
@@ -115,8 +117,10 @@ impl Owner {
                         return self.finish().await;
                     }
                 }
-                () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => self.on_deadline(),
+                () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {}
             }
+            // After every turn: with messages always waiting, the timer would never have its own.
+            self.on_deadline();
             self.wake();
             self.commit();
         }
@@ -317,14 +321,22 @@ impl Owner {
         }
     }
 
-    /// Waits until all that was handled is durable.
+    /// Waits until all that was handled is durable; on a full disk not for ever, since nothing of it was promised yet.
     async fn finish(mut self) -> Result<(), DriverError> {
         self.on_quiet();
         self.effects.stop();
         self.commit();
+        let patience = sleep(Duration::from_millis(limits::DRAIN_DEADLINE_MS));
+        tokio::pin!(patience);
         while !self.in_flight.is_empty() {
-            let Some(progress) = self.progress.recv().await else { return Ok(()) };
-            self.on_progress(progress);
+            tokio::select! {
+                progress = self.progress.recv() => match progress {
+                    Some(progress) => self.on_progress(progress),
+                    None => return Ok(()),
+                },
+                // The journal's thread says what it could not write.
+                () = &mut patience, if self.room == Room::None => break,
+            }
             self.commit();
         }
         self.journal.close();

@@ -106,22 +106,29 @@ pub async fn start(
 ) -> Result<Driver, DriverError> {
     let clock = Clock::start();
     let recovered = tokio::task::spawn_blocking(move || recover(journal, secret, config, clock));
-    let (journal, scheduler, epoch, leftovers) =
+    let Recovered { journal, has_room, scheduler, epoch, leftovers } =
         recovered.await.map_err(|_| DriverError::Panicked("the recovery"))??;
 
     let (progress_sender, progress) = mpsc::unbounded_channel();
-    let (link, thread) = thread::spawn(journal, progress_sender)?;
+    let (link, thread) = thread::spawn(journal, has_room, progress_sender)?;
     let (inbox_sender, inbox) = mpsc::unbounded_channel();
     let refusals = PlanRefusals::default();
     let effects = Effects::new(surroundings, inbox_sender.downgrade(), link.clone(), refusals.clone());
     resume(&effects, &scheduler, leftovers);
-    let owner = Owner::new(scheduler, clock, link.clone(), inbox, progress, effects);
+    let owner = Owner::new(scheduler, clock, link.clone(), inbox, progress, effects, has_room);
     let handle =
         Handle { inbox: inbox_sender, calls: Arc::new(Semaphore::new(limits::DRIVER_QUEUE)), journal: link, refusals };
     Ok(Driver { handle, epoch, ended: Some(tokio::spawn(owner.run())), journal: Some(thread) })
 }
 
-type Recovered = (Box<dyn Journal>, Scheduler, Epoch, Leftovers);
+struct Recovered {
+    journal: Box<dyn Journal>,
+    /// Whether new work may be begun.
+    has_room: bool,
+    scheduler: Scheduler,
+    epoch: Epoch,
+    leftovers: Leftovers,
+}
 
 fn recover(
     mut journal: Box<dyn Journal>,
@@ -143,7 +150,8 @@ fn recover(
     let wall_ms = fresh::wall_ms();
     let records: Vec<_> = entries.into_iter().map(|entry| Record { wall_ms, entry }).collect();
     journal.append(&records)?;
-    Ok((journal, scheduler, epoch, leftovers))
+    let has_room = journal.has_room();
+    Ok(Recovered { journal, has_room, scheduler, epoch, leftovers })
 }
 
 /// Starts the effects that the last coordinator did not see the end of.

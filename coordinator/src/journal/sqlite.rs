@@ -49,7 +49,7 @@ impl SqliteJournal {
         let cluster = prepare(&connection, &path, fresh_cluster)?;
         let mut journal = Self { connection, cluster, ballast: directory.join("journal.ballast") };
         if !journal.has_room() {
-            tracing::warn!(path = %path.display(), "the disk of the journal is nearly full: nothing is granted until there is room");
+            tracing::warn!(path = %path.display(), "the disk of the journal is nearly full: nothing new is begun until there is room");
         }
         Ok(journal)
     }

@@ -66,16 +66,17 @@ impl Link {
     }
 }
 
-/// Starts the thread. It ends with the reason for which the journal cannot go on, or `Ok` when it was closed.
+/// Starts the thread; `room` says whether the journal has room now. It ends with the reason for which the journal cannot go on, or `Ok` when it was closed.
 ///
 /// # Errors
 /// When the operating system gives no thread.
 pub fn spawn(
     journal: Box<dyn Journal>,
+    room: bool,
     progress: mpsc::UnboundedSender<Progress>,
 ) -> std::io::Result<(Link, std::thread::JoinHandle<Result<(), JournalError>>)> {
     let (sender, requests) = channel();
-    let work = move || Keeper { journal, progress, forgetting: VecDeque::new(), room: true }.run(&requests);
+    let work = move || Keeper { journal, progress, forgetting: VecDeque::new(), room }.run(&requests);
     let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(work)?;
     Ok((Link(sender), thread))
 }

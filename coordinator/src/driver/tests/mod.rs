@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::effects::send;
-use super::{Driver, DriverError, Handle, Surroundings, start};
+use super::{Driver, DriverError, Handle, Message, Query, Surroundings, start};
 use crate::journal::memory::MemoryJournal;
 use crate::journal::sqlite::SqliteJournal;
 use crate::journal::tests::thread::{BROKEN, FULL, Moody, SCARCE, WELL};
@@ -371,5 +371,63 @@ async fn parked_polls_are_answered_when_the_coordinator_stops() {
     driver.handle.quiet();
     assert!(parked.await.expect("no panic").expect("an answer").is_idle());
     driver.handle.poll(poll(2, 1)).await.expect("held no more");
+    driver.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_driver_that_starts_without_room_begins_nothing_until_there_is_some() {
+    let home = home();
+    let (journal, mood) = Moody::new();
+    mood.store(SCARCE, Ordering::SeqCst);
+    let driver = drive(&home, journal).await;
+    let refused = driver.handle.command(submit(1)).await.expect_err("nothing new");
+    assert_eq!(refused.code, Code::StorageFull);
+    mood.store(WELL, Ordering::SeqCst);
+    for _ in 0..500 {
+        if driver.handle.command(submit(1)).await.is_ok() {
+            return driver.stop().await.expect("stops");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it did not see that there is room");
+}
+
+#[tokio::test]
+async fn a_driver_that_is_stopped_on_a_full_disk_ends_and_says_what_was_not_written() {
+    let home = home();
+    let (driver, mood) = moody(&home).await;
+    mood.store(FULL, Ordering::SeqCst);
+    let handle = driver.handle.clone();
+    let submitted = tokio::spawn(async move { handle.command(submit(1)).await });
+    settle().await;
+    let patience = Duration::from_millis(limits::DRAIN_DEADLINE_MS * 2);
+    let stopped = tokio::time::timeout(patience, driver.stop()).await.expect("does not wait for ever");
+    assert!(matches!(stopped, Err(DriverError::Journal(JournalError::Full(_)))), "{stopped:?}");
+    assert_eq!(submitted.await.expect("no panic").map(drop).map_err(|problem| problem.code), Err(Code::Unavailable));
+}
+
+/// Asks again while it is answered, so that the driver's queue is never empty.
+fn ask_again(inbox: tokio::sync::mpsc::WeakUnboundedSender<Message>, over: Arc<AtomicBool>) -> Query {
+    Box::new(move |_| {
+        if let (Some(sender), false) = (inbox.upgrade(), over.load(Ordering::SeqCst)) {
+            let query = ask_again(inbox, Arc::clone(&over));
+            let _ = sender.send(Message::Query { query, permit: None });
+        }
+        Box::new(|| ())
+    })
+}
+
+#[tokio::test]
+async fn deadlines_are_met_while_messages_are_always_waiting() {
+    let home = home();
+    let driver = drive(&home, MemoryJournal::new(CLUSTER)).await;
+    let over = Arc::new(AtomicBool::new(false));
+    for _ in 0..200 {
+        let query = ask_again(driver.handle.inbox.downgrade(), Arc::clone(&over));
+        driver.handle.send(Message::Query { query, permit: None }).expect("is there");
+    }
+    let held = tokio::time::timeout(Duration::from_secs(5), driver.handle.poll(poll(1, 1))).await;
+    over.store(true, Ordering::SeqCst);
+    assert!(held.expect("answered at its deadline").expect("an answer").is_idle());
     driver.stop().await.expect("stops");
 }

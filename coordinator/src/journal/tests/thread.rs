@@ -60,7 +60,7 @@ impl Journal for Moody {
 async fn a_batch_without_room_is_kept_until_there_is_some_and_readers_are_served() {
     let (journal, mood) = Moody::new();
     let (sender, mut progress) = mpsc::unbounded_channel();
-    let (link, thread) = spawn(Box::new(journal), sender).expect("a thread");
+    let (link, thread) = spawn(Box::new(journal), true, sender).expect("a thread");
     link.append(vec![submitted(1)]);
     assert_eq!(progress.recv().await, Some(Progress::Appended { room: true }));
 
@@ -88,7 +88,7 @@ async fn a_batch_without_room_is_kept_until_there_is_some_and_readers_are_served
 async fn an_error_that_cannot_be_judged_ends_the_thread() {
     let (journal, mood) = Moody::new();
     let (sender, mut progress) = mpsc::unbounded_channel();
-    let (link, thread) = spawn(Box::new(journal), sender).expect("a thread");
+    let (link, thread) = spawn(Box::new(journal), true, sender).expect("a thread");
     mood.store(BROKEN, Ordering::SeqCst);
     link.append(vec![submitted(1)]);
     assert_eq!(progress.recv().await, None);
