@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use gristmill_common::plan::{PlanHead, PlannedStep, SplitInput};
 use gristmill_common::reason::bounded;
-use gristmill_common::wire::{Done, Outcome, OutputsAnswer, SplitsAnswer};
+use gristmill_common::wire::{Done, NamedFile, Outcome, OutputsAnswer, SplitsAnswer};
 use gristmill_common::{Code, Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
 use gristmill_storage::Roots;
 
@@ -96,6 +96,14 @@ fn split<'a>(splits: &'a SplitsAnswer, grant: &GrantName, task: u32) -> Option<&
     splits.splits.get(task.checked_sub(grant.tasks.first)? as usize)
 }
 
+/// Returns a file that a split names. The files are sorted: a grant may name as many as tasks.
+fn find(splits: &SplitsAnswer, index: u32) -> Result<&NamedFile, Reason> {
+    let found = splits.files.binary_search_by_key(&index, |named| named.index).ok();
+    found
+        .and_then(|at| splits.files.get(at))
+        .ok_or_else(|| Reason::Worker { message: format!("the splits do not bring file {index} of the plan") })
+}
+
 fn pieces(splits: &SplitsAnswer, grant: &GrantName, task: u32) -> Option<Vec<u32>> {
     let Some(SplitInput::Files(pieces)) = split(splits, grant, task) else { return None };
     Some(pieces.iter().map(|piece| piece.file).collect())
@@ -158,10 +166,11 @@ impl<'a> Attempts<'a> {
         if let Some((_, splits)) = self.splits.as_ref().filter(|(of, _)| of == token) {
             return Ok(Arc::clone(splits));
         }
-        let answer = self.coordinator.call("fetch the grant's splits", |client| {
+        let mut answer = self.coordinator.call("fetch the grant's splits", |client| {
             let token = token.to_owned();
             async move { client.splits(&token).await }
         })?;
+        answer.files.sort_unstable_by_key(|named| named.index);
         let splits = Arc::new(answer);
         self.splits = Some((token.to_owned(), Arc::clone(&splits)));
         Ok(splits)
@@ -250,20 +259,22 @@ impl<'a> Attempts<'a> {
         task: u32,
         fence: Fence,
     ) -> Result<TaskDone, Reason> {
-        let inputs = GrantInputs::new(&self.coordinator, &self.roots, &batch.token, &splits.files);
+        let inputs;
         let input = match split(splits, &batch.grant, task) {
             None => return Err(Reason::Worker { message: format!("the plan has no split for task {task}") }),
             Some(&SplitInput::Generated { first, count }) => MapInput::Generated { first, count },
             Some(&SplitInput::Part { part }) => MapInput::Part { part, text: Box::new(self.part(&batch.token, part)?) },
             Some(SplitInput::Files(pieces)) => {
-                let find = |index: u32| splits.files.iter().find(|named| named.index == index);
-                let pieces = pieces.iter().map(|piece| {
-                    let named = find(piece.file).ok_or_else(|| Reason::Worker {
-                        message: format!("the splits do not bring file {} of the plan", piece.file),
-                    })?;
-                    Ok(InputPiece { index: piece.file, file: &named.file, start: piece.start, end: piece.end })
+                let named = pieces.iter().map(|piece| find(splits, piece.file)).collect::<Result<Vec<_>, _>>()?;
+                let pieces = named.iter().zip(pieces).map(|(named, piece)| InputPiece {
+                    index: piece.file,
+                    file: &named.file,
+                    start: piece.start,
+                    end: piece.end,
                 });
-                MapInput::Pieces { pieces: pieces.collect::<Result<_, Reason>>()?, inputs: &inputs }
+                let pieces = pieces.collect();
+                inputs = GrantInputs::new(&self.coordinator, &self.roots, &batch.token, named);
+                MapInput::Pieces { pieces, inputs: &inputs }
             }
         };
         let map = MapTask {

@@ -13,7 +13,7 @@ use gristmill_storage::{Location, Roots, StorageError, open_pinned};
 use super::coordinator::{Coordinator, RemoteReader};
 use crate::program::Inputs;
 
-/// The files of one grant.
+/// The files of one attempt.
 pub(crate) struct GrantInputs<'a> {
     coordinator: &'a Coordinator,
     roots: &'a Roots,
@@ -23,8 +23,13 @@ pub(crate) struct GrantInputs<'a> {
 }
 
 impl<'a> GrantInputs<'a> {
-    pub(crate) fn new(coordinator: &'a Coordinator, roots: &'a Roots, token: &'a str, files: &'a [NamedFile]) -> Self {
-        let numbers = files.iter().map(|named| (named.file.url.as_str(), named.index)).collect();
+    pub(crate) fn new(
+        coordinator: &'a Coordinator,
+        roots: &'a Roots,
+        token: &'a str,
+        files: impl IntoIterator<Item = &'a NamedFile>,
+    ) -> Self {
+        let numbers = files.into_iter().map(|named| (named.file.url.as_str(), named.index)).collect();
         Self { coordinator, roots, token, numbers }
     }
 
