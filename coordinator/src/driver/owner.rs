@@ -208,6 +208,11 @@ impl Owner {
             self.resume(session, true);
         }
         if self.next_tick().is_some_and(|tick_ms| tick_ms <= now_ms) {
+            let now = self.clock.now();
+            if self.scheduler.has_overslept(now) {
+                tracing::warn!("the coordinator stood still: all workers get a fresh lease");
+                self.scheduler.excuse_silence(now);
+            }
             self.ticked_ms = now_ms;
             self.handle(Command::Tick);
         }
@@ -246,6 +251,10 @@ impl Owner {
         if room == Room::Plenty && self.room != Room::Plenty {
             // What woke them while there was no room was not kept.
             self.woken.extend(self.parked.sessions());
+        }
+        if self.room == Room::None && room != Room::None {
+            // Their polls were refused.
+            self.scheduler.excuse_silence(self.clock.now());
         }
         self.room = room;
     }

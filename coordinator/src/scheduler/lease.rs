@@ -7,17 +7,35 @@ use gristmill_common::api::JobFailure;
 use gristmill_common::{Fence, JobId, Reason, SessionId, WorkerId, limits};
 
 use super::Scheduler;
-use super::command::Reply;
+use super::command::{Now, Reply};
 use super::durable::Held;
 use super::entry::{Entry, Loss};
 use super::poll::by_job;
 use super::soft::TaskKey;
 
 impl Scheduler {
+    /// Says whether a tick comes so late that the coordinator itself must have stood still.
+    #[must_use]
+    pub fn has_overslept(&self, now: Now) -> bool {
+        self.next_deadline().is_some_and(|due| now.mono_ms > due.saturating_add(self.config.lease_ms / 4))
+    }
+
+    /// Gives every live worker a fresh lease, and recorded holders that are awaited as long: the coordinator was not to be
+    /// reached, so their silence says nothing.
+    pub fn excuse_silence(&mut self, now: Now) {
+        let until = now.mono_ms.saturating_add(self.config.lease_ms);
+        let live: Vec<WorkerId> = self.soft.leases.iter().map(|(_, id)| *id).collect();
+        for id in live {
+            self.soft.change(id, |worker| worker.lease_until_ms = worker.lease_until_ms.max(until));
+        }
+        if self.soft.grace_until_ms > 0 {
+            self.soft.grace_until_ms = self.soft.grace_until_ms.max(until);
+        }
+    }
+
     pub(super) fn tick(&mut self) -> Reply {
         let now = self.now_ms();
-        while let Some(&(until, id)) = self.soft.leases.first().filter(|(until, _)| *until <= now) {
-            debug_assert!(until <= now);
+        while let Some(&(_, id)) = self.soft.leases.first().filter(|(until, _)| *until <= now) {
             self.expire(id);
         }
         while let Some(&(until, task)) = self.soft.delays.first().filter(|(until, _)| *until <= now) {

@@ -293,6 +293,28 @@ async fn what_an_effect_says_on_a_full_disk_is_said_again_until_it_is_kept() {
 }
 
 #[tokio::test]
+async fn a_full_disk_costs_no_worker_its_lease() {
+    let home = home();
+    let (journal, mood) = Moody::new();
+    let store = Store::open(home.path()).expect("a store");
+    let surroundings = Surroundings { store, roots: Arc::new(Roots::none()) };
+    let config = SchedulerConfig { lease_ms: 300, ..SchedulerConfig::default() };
+    let driver = start(Box::new(journal), TokenSecret::new([1; 32]), config, surroundings).await.expect("starts");
+    driver.handle.command(submit(1)).await.expect("accepted");
+    until(&driver.handle, 1, JobState::Running).await;
+    assert!(!driver.handle.poll(poll(1, 2)).await.expect("an answer").grants.is_empty());
+    mood.store(FULL, Ordering::SeqCst);
+    let handle = driver.handle.clone();
+    let submitted = tokio::spawn(async move { handle.command(submit(2)).await });
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    mood.store(WELL, Ordering::SeqCst);
+    submitted.await.expect("no panic").expect("kept");
+    let workers = driver.handle.query(|scheduler, now| scheduler.workers(now)).await.expect("answers").workers;
+    assert_eq!(workers.iter().map(|worker| worker.state.as_str()).collect::<Vec<_>>(), ["live"]);
+    driver.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn on_a_nearly_full_disk_nothing_new_is_begun_and_readers_work() {
     let home = home();
     let (driver, mood) = moody(&home).await;

@@ -28,6 +28,31 @@ fn a_lease_that_ends_gives_the_task_to_another_and_the_late_report_still_wins() 
 }
 
 #[test]
+fn after_the_coordinator_stood_still_every_live_worker_has_a_fresh_lease() {
+    let mut world = World::new();
+    world.job(2, 0);
+    let (mut a, mut b) = (world.worker("h", 1), world.worker("h", 1));
+    world.answered(&mut a);
+    world.answered(&mut b);
+    world.forget();
+    let due = world.scheduler.next_deadline().unwrap();
+    world.now.mono_ms = due + limits::LEASE_MS / 4;
+    assert!(!world.scheduler.has_overslept(world.now), "a tick may be a little late");
+    world.now.mono_ms = due + limits::LEASE_MS * 2;
+    assert!(world.scheduler.has_overslept(world.now));
+    world.scheduler.excuse_silence(world.now);
+    assert!(!world.scheduler.has_overslept(world.now));
+    world.tell(Command::Tick);
+    world.happened(&[]);
+    world.pass(limits::LEASE_MS - 1);
+    world.answered(&mut a);
+    world.happened(&[]);
+    world.pass(1);
+    let lost = world.happened(&["lost"]);
+    assert!(matches!(&lost[0], Entry::Lost { worker, .. } if *worker == b.request.worker), "who stays silent is lost");
+}
+
+#[test]
 fn a_new_process_takes_over_at_once_and_only_what_was_begun_is_counted() {
     let mut world = World::new();
     let job = world.job(8, 0);
