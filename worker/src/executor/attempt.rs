@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use gristmill_client::ClientError;
 use gristmill_common::plan::{PlanHead, PlannedStep, SplitInput};
 use gristmill_common::reason::bounded;
 use gristmill_common::wire::{Done, NamedFile, Outcome, OutputsAnswer, SplitsAnswer};
@@ -299,8 +300,8 @@ impl<'a> Attempts<'a> {
                 async move { client.part(&token, part, from).await }
             })
         };
-        let reader = RemoteReader::open(self.coordinator.clone(), Box::new(open), 0);
-        reader.map_err(|error| worker_failure("read a part of the step before", &error))
+        let explain = Box::new(|error: &ClientError| worker_failure("read a part of the step before", error));
+        RemoteReader::open(self.coordinator.clone(), Box::new(open), explain, 0, None)
     }
 
     /// A section that is damaged or out of reach is looked for once more before its map has to run again: within a generation,

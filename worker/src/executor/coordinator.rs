@@ -10,20 +10,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gristmill_client::{Backoff, ClientError, Download, Endpoint, WorkerClient, retry};
-use gristmill_common::Reason;
 use gristmill_common::reason::bounded;
+use gristmill_common::{Code, Reason};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::protocol::Hello;
 use crate::position::Position;
+use crate::program::ReadFailed;
 
 /// How long a coordinator that is away is waited for in the middle of an attempt.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How often an attempt that waits for the coordinator shows that it is alive.
 const ALIVE: Duration = Duration::from_millis(100);
-/// Times a body that broke off is continued before the attempt gives up.
-const CONTINUATIONS: u32 = 8;
+/// Times in a row that a body that broke off is continued before the attempt gives up. A coordinator that is away in between
+/// is waited for.
+pub(crate) const CONTINUATIONS: u32 = 8;
 
 /// A blocking connection. Cheap to clone.
 #[derive(Clone)]
@@ -81,6 +83,12 @@ impl Coordinator {
         move || position.tick()
     }
 
+    /// Waits a little before something is tried again.
+    pub(crate) fn pause(&self, backoff: &mut Backoff) {
+        let wait = backoff.draw();
+        self.wait(async move { sleep(wait).await });
+    }
+
     /// Waits for the coordinator. Meanwhile the attempt shows that it is alive, since it is not user code that is slow; not
     /// forever, so that a wait without end is noticed.
     fn wait<T>(&self, what: impl Future<Output = T>) -> T {
@@ -99,42 +107,76 @@ impl Coordinator {
 }
 
 type Opener = Box<dyn Fn(u64) -> Result<Download, ClientError> + Send>;
+type Explain = Box<dyn Fn(&ClientError) -> Reason + Send>;
 
 /// A body as a reader. One that breaks off is continued where it was.
 pub(crate) struct RemoteReader {
     coordinator: Coordinator,
     open: Opener,
+    explain: Explain,
     body: Download,
     chunk: Bytes,
     offset: u64,
+    /// Where it ends, where known.
+    size: Option<u64>,
+    /// Times it broke off since the last byte came.
     broken: u32,
+    backoff: Backoff,
 }
 
 impl RemoteReader {
-    /// Opens what `open` returns for an offset, first at `from`.
-    pub(crate) fn open(coordinator: Coordinator, open: Opener, from: u64) -> Result<Self, ClientError> {
-        let body = open(from)?;
-        Ok(Self { coordinator, open, body, chunk: Bytes::new(), offset: from, broken: 0 })
+    /// Opens what `open` returns for an offset, first at `from`; `explain` says what an error makes of the attempt.
+    pub(crate) fn open(
+        coordinator: Coordinator,
+        open: Opener,
+        explain: Explain,
+        from: u64,
+        size: Option<u64>,
+    ) -> Result<Self, Reason> {
+        let body = open(from).map_err(|error| explain(&error))?;
+        let size = size.or_else(|| from.checked_add(body.length()?));
+        let (chunk, backoff) = (Bytes::new(), Backoff::default());
+        Ok(Self { coordinator, open, explain, body, chunk, offset: from, size, broken: 0, backoff })
     }
 
-    fn reopen(&mut self, error: ClientError) -> io::Result<()> {
+    /// Returns `false` when there is nothing to go on with: it broke off at its very end.
+    fn reopen(&mut self, error: &ClientError) -> io::Result<bool> {
         self.broken += 1;
         if !error.is_transient() || self.broken > CONTINUATIONS {
-            return Err(io::Error::other(error));
+            return Err(self.failed(error));
         }
-        std::thread::sleep(Backoff::default().draw());
-        self.body = (self.open)(self.offset).map_err(io::Error::other)?;
-        Ok(())
+        self.coordinator.pause(&mut self.backoff);
+        match (self.open)(self.offset) {
+            Ok(body) => self.body = body,
+            Err(error) if self.size.is_none() && error.code() == Some(Code::Range) => return Ok(false),
+            Err(error) => return Err(self.failed(&error)),
+        }
+        Ok(true)
+    }
+
+    fn failed(&self, error: &ClientError) -> io::Error {
+        ReadFailed((self.explain)(error)).into()
     }
 }
 
 impl Read for RemoteReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.chunk.is_empty() {
+            if self.size == Some(self.offset) {
+                return Ok(0);
+            }
             match self.coordinator.chunk(&mut self.body) {
                 Ok(chunk) if chunk.is_empty() => return Ok(0),
-                Ok(chunk) => self.chunk = chunk,
-                Err(error) => self.reopen(error)?,
+                Ok(chunk) => {
+                    self.chunk = chunk;
+                    self.broken = 0;
+                    self.backoff.reset();
+                }
+                Err(error) => {
+                    if !self.reopen(&error)? {
+                        return Ok(0);
+                    }
+                }
             }
         }
         let length = buffer.len().min(self.chunk.len());

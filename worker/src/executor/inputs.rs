@@ -44,8 +44,10 @@ impl<'a> GrantInputs<'a> {
                 async move { client.input(&token, number, from).await }
             })
         };
-        let reader = RemoteReader::open(self.coordinator.clone(), Box::new(open), from);
-        Ok(Box::new(reader.map_err(|error| refusal(&file.url, &error))?))
+        let url = file.url.clone();
+        let explain = Box::new(move |error: &ClientError| refusal(&url, error));
+        let size = Some(file.bytes);
+        Ok(Box::new(RemoteReader::open(self.coordinator.clone(), Box::new(open), explain, from, size)?))
     }
 }
 

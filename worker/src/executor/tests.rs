@@ -2,28 +2,33 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
-use gristmill_common::plan::{PlanHead, PlannedStep};
-use gristmill_common::wire::{Location, PlanAnswer, output_name_in};
+use futures_util::{StreamExt, stream};
+use gristmill_common::plan::{Compression, PinnedFile, PlanHead, PlannedStep};
+use gristmill_common::wire::{Location, NamedFile, PlanAnswer, output_name_in};
 use gristmill_common::{
-    Code, Fence, Generation, GrantName, JobId, Problem, Stage, TaskRange, TokenSecret, WorkerId, limits,
+    Code, Fence, Generation, GrantName, JobId, Problem, Reason, Stage, TaskRange, TokenSecret, WorkerId, limits,
 };
 use gristmill_runs::RunSummary;
+use gristmill_storage::Roots;
 use uuid::Uuid;
 
 use super::coordinator::Coordinator;
+use super::inputs::GrantInputs;
 use super::outputs::{Made, Outputs};
 use super::pipe::Link;
 use super::protocol::{Hello, Order, Reply};
 use crate::position::Position;
-use crate::program::Programs;
+use crate::program::{Inputs, Programs, ReadFailed};
 
 /// What was asked for: method and path, the `Range` header, and the body.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -210,4 +215,58 @@ fn reduces_whose_maps_are_made_again_are_given_back() {
     let grant = grant(Stage::Reduce);
     let replies = serve_one(&scripted, &grant, &Programs::default());
     assert_eq!(replies, [Reply::Returned(grant.tasks), Reply::Idle]);
+}
+
+/// A body of these bytes that breaks off.
+fn breaking(status: StatusCode, bytes: &'static [u8]) -> Response {
+    let end = async {
+        // What was sent before is to arrive.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Err(io::Error::other("killed"))
+    };
+    let body = stream::iter([Ok(Bytes::from_static(bytes))]).chain(stream::once(end));
+    (status, Body::from_stream(body)).into_response()
+}
+
+fn stored(bytes: u64) -> PinnedFile {
+    PinnedFile { url: "store://in/a".into(), bytes, version: "1".into(), compression: Compression::None }
+}
+
+fn read_stored(scripted: &Scripted, bytes: u64) -> io::Result<String> {
+    let roots = Roots::new(&[] as &[PathBuf], [scripted.dir.path()]).expect("roots");
+    let files = [NamedFile { index: 7, file: stored(bytes) }];
+    let inputs = GrantInputs::new(&scripted.coordinator, &roots, "token", &files);
+    let mut text = String::new();
+    inputs.open(&files[0].file, 0).expect("opened").read_to_string(&mut text).map(|_| text)
+}
+
+#[test]
+fn an_input_that_breaks_off_is_continued_as_long_as_bytes_come() {
+    let scripted = Scripted::start(|number| match number {
+        0 => breaking(StatusCode::OK, b"0"),
+        1..12 => breaking(StatusCode::PARTIAL_CONTENT, b"1"),
+        _ => (StatusCode::PARTIAL_CONTENT, "2").into_response(),
+    });
+    assert_eq!(read_stored(&scripted, 13).expect("read"), "0111111111112");
+    assert_eq!(scripted.asked()[12].range.as_deref(), Some("bytes=12-"));
+    // At the very end there is nothing to go on with.
+    let scripted = Scripted::start(|_| breaking(StatusCode::OK, b"whole"));
+    assert_eq!((read_stored(&scripted, 5).expect("read"), scripted.asked().len()), ("whole".to_owned(), 1));
+}
+
+#[test]
+fn an_input_that_cannot_be_continued_is_not_user_codes_fault() {
+    let reason_after = |code: Code| {
+        let scripted = Scripted::start(move |number| match number {
+            0 => breaking(StatusCode::OK, b"0"),
+            _ => {
+                let status = StatusCode::from_u16(code.status()).expect("a status");
+                (status, Json(Problem::new(code, "no"))).into_response()
+            }
+        });
+        let error = read_stored(&scripted, 9).expect_err("refused");
+        error.downcast::<ReadFailed>().expect("with its reason").0
+    };
+    assert!(matches!(reason_after(Code::Stale), Reason::InputChanged { .. }));
+    assert!(matches!(reason_after(Code::Internal), Reason::Worker { .. }));
 }
