@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, BytesMut};
-use gristmill_client::Download;
+use gristmill_client::{Backoff, ClientError, Download};
 use gristmill_common::wire::{FetchRequest, Location, OutputRef, output_name};
 use gristmill_common::{Fence, GrantName, Reason, Stage, TaskName, WorkerId, limits};
 use gristmill_runs::{RunError, RunFile};
 
-use super::coordinator::{Coordinator, worker_failure};
+use super::coordinator::{CONTINUATIONS, Coordinator, worker_failure};
 use crate::data::unreadable_output;
 use crate::program::{ReadFailed, Section};
 use crate::state_dir;
@@ -82,6 +82,7 @@ impl Sections<'_> {
         })
     }
 
+    /// Fetches one partition of outputs into a scratch file. A transfer that breaks off begins anew.
     fn fetch(
         &self,
         token: &str,
@@ -90,6 +91,28 @@ impl Sections<'_> {
         outputs: &[(u32, Fence)],
         path: &Path,
     ) -> Result<Vec<Section>, Reason> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.fetch_once(token, grant, partition, outputs, path) {
+                Ok(sections) => return Ok(sections),
+                Err(FetchError::Failed(reason)) => return Err(reason),
+                Err(FetchError::Broke(error)) if error.is_transient() && backoff.tries() < CONTINUATIONS => {
+                    tracing::warn!(%error, "a fetch of map outputs broke off; fetching again");
+                    self.coordinator.pause(&mut backoff);
+                }
+                Err(FetchError::Broke(error)) => return Err(worker_failure("fetch map outputs", &error)),
+            }
+        }
+    }
+
+    fn fetch_once(
+        &self,
+        token: &str,
+        grant: &GrantName,
+        partition: u32,
+        outputs: &[(u32, Fence)],
+        path: &Path,
+    ) -> Result<Vec<Section>, FetchError> {
         let request = FetchRequest { partition, outputs: outputs.to_vec() };
         let mut body = self.coordinator.call("fetch map outputs", |client| {
             let (token, request) = (token.to_owned(), request.clone());
@@ -100,11 +123,11 @@ impl Sections<'_> {
         let mut sections = Vec::with_capacity(outputs.len());
         let mut at = 0;
         for &(map, fence) in outputs {
-            let len = frames.length().map_err(|error| worker_failure("fetch map outputs", &error))?;
+            let len = frames.length()?;
             if len == NOT_THERE {
-                return Err(lost(grant, (map, fence), &"the coordinator's store does not have it"));
+                return Err(lost(grant, (map, fence), &"the coordinator's store does not have it").into());
             }
-            frames.copy(len, &mut file).map_err(|error| worker_failure("fetch map outputs", &error))?;
+            frames.copy(len, &mut file)?;
             if len > 0 {
                 let bytes = Box::new(LazyFile { path: path.to_owned(), own: true, at, left: len, file: None });
                 sections.push(Section { map, fence, len, bytes });
@@ -201,6 +224,20 @@ impl Read for LazyFile {
     }
 }
 
+/// Why a fetch brought nothing.
+enum FetchError {
+    /// The transfer broke off.
+    Broke(ClientError),
+    /// It would end so again.
+    Failed(Reason),
+}
+
+impl From<Reason> for FetchError {
+    fn from(reason: Reason) -> Self {
+        Self::Failed(reason)
+    }
+}
+
 /// The answer to a fetch: lengths and that many bytes, in turns.
 struct Frames<'a> {
     coordinator: &'a Coordinator,
@@ -209,29 +246,30 @@ struct Frames<'a> {
 }
 
 impl Frames<'_> {
-    fn more(&mut self) -> io::Result<()> {
-        let chunk = self.coordinator.chunk(self.body).map_err(io::Error::other)?;
+    fn more(&mut self) -> Result<(), FetchError> {
+        let chunk = self.coordinator.chunk(self.body).map_err(FetchError::Broke)?;
         if chunk.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(worker_failure("fetch map outputs", &"the answer ends early").into());
         }
         self.ahead.extend_from_slice(&chunk);
         Ok(())
     }
 
-    fn length(&mut self) -> io::Result<u64> {
+    fn length(&mut self) -> Result<u64, FetchError> {
         while self.ahead.len() < 8 {
             self.more()?;
         }
         Ok(self.ahead.get_u64_le())
     }
 
-    fn copy(&mut self, mut left: u64, to: &mut File) -> io::Result<()> {
+    fn copy(&mut self, mut left: u64, to: &mut File) -> Result<(), FetchError> {
         while left > 0 {
             if self.ahead.is_empty() {
                 self.more()?;
             }
             let here = usize::try_from(left).unwrap_or(usize::MAX).min(self.ahead.len());
-            to.write_all(&self.ahead.split_to(here))?;
+            let written = to.write_all(&self.ahead.split_to(here));
+            written.map_err(|error| worker_failure("write fetched map outputs", &error))?;
             left -= here as u64;
         }
         Ok(())

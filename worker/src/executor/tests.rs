@@ -1,6 +1,6 @@
 //! What an executor does with outputs and with a coordinator that breaks off, against one that is scripted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use axum::routing::any;
 use axum::{Json, Router};
 use futures_util::{StreamExt, stream};
 use gristmill_common::plan::{Compression, PinnedFile, PlanHead, PlannedStep};
-use gristmill_common::wire::{Location, NamedFile, PlanAnswer, output_name_in};
+use gristmill_common::wire::{Location, NamedFile, OutputRef, PlanAnswer, output_name_in};
 use gristmill_common::{
     Code, Fence, Generation, GrantName, JobId, Problem, Reason, Stage, TaskRange, TokenSecret, WorkerId, limits,
 };
@@ -27,6 +27,7 @@ use super::inputs::GrantInputs;
 use super::outputs::{Made, Outputs};
 use super::pipe::Link;
 use super::protocol::{Hello, Order, Reply};
+use super::sections::Sections;
 use crate::position::Position;
 use crate::program::{Inputs, Programs, ReadFailed};
 
@@ -269,4 +270,28 @@ fn an_input_that_cannot_be_continued_is_not_user_codes_fault() {
     };
     assert!(matches!(reason_after(Code::Stale), Reason::InputChanged { .. }));
     assert!(matches!(reason_after(Code::Internal), Reason::Worker { .. }));
+}
+
+#[test]
+fn a_fetch_that_breaks_off_begins_anew() {
+    let scripted = Scripted::start(|number| match number {
+        0 => breaking(StatusCode::OK, b"\x03\0\0\0\0\0\0\0abc\x05\0\0"),
+        _ => Bytes::from_static(b"\x03\0\0\0\0\0\0\0abc\x02\0\0\0\0\0\0\0de").into_response(),
+    });
+    let mut finder = Sections {
+        coordinator: &scripted.coordinator,
+        state_dir: scripted.dir.path(),
+        scratch: scripted.dir.path(),
+        holders: &mut BTreeMap::new(),
+    };
+    let output = |map| OutputRef { map, fence: Fence(9), bytes: 100, at: vec![Location::Store] };
+    let grant = grant(Stage::Reduce);
+    let sections = finder.all("token", &grant, 2, &[output(4), output(6)]).expect("fetched");
+    let texts = sections.into_iter().map(|mut section| {
+        let mut text = String::new();
+        section.bytes.read_to_string(&mut text).expect("read");
+        (section.map, section.len, text)
+    });
+    assert_eq!(texts.collect::<Vec<_>>(), [(4, 3, "abc".to_owned()), (6, 2, "de".to_owned())]);
+    assert_eq!(scripted.asked().len(), 2);
 }
