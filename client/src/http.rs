@@ -127,6 +127,9 @@ impl Http {
             Err(_) if matches!(status.as_u16(), 429 | 502 | 503 | 504) => {
                 ClientError::Problem(Problem::new(Code::Unavailable, format!("{} answered {status}", self.address)))
             }
+            Err(_) if status == StatusCode::PAYLOAD_TOO_LARGE => {
+                ClientError::Problem(Problem::new(Code::TooLarge, format!("{} answered {status}", self.address)))
+            }
             Err(_) => self.malformed(format!("status {status} without a problem description")),
         }
     }

@@ -26,7 +26,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use gristmill_common::wire::{Outcome, PollRequest, Report, Verdict, WorkerAbout};
-use gristmill_common::{Epoch, FenceRange, GrantName, JobId, SessionId, TaskRange, WorkerId, grant};
+use gristmill_common::{Epoch, FenceRange, GrantName, JobId, SessionId, TaskRange, WorkerId, grant, limits};
 
 pub(crate) use fences::FenceMap;
 use pace::Pace;
@@ -146,6 +146,8 @@ struct Attempt {
 struct Finished {
     grant: Arc<HeldGrant>,
     outcome: Arc<Outcome>,
+    /// Bytes of the outcome's JSON.
+    weight: usize,
 }
 
 /// The state of a worker's exchange.
@@ -170,6 +172,8 @@ pub struct Exchange {
     last_start_ms: u64,
     draining: bool,
     full: bool,
+    /// Bytes of reports that go into one request.
+    report_bytes: usize,
     lease_ms: u64,
     next_poll_ms: u64,
 }
@@ -195,7 +199,8 @@ impl Exchange {
             last_start_ms: 0,
             draining: false,
             full: false,
-            lease_ms: gristmill_common::limits::LEASE_MS,
+            report_bytes: limits::REPORTS_PER_POLL_BYTES,
+            lease_ms: limits::LEASE_MS,
             next_poll_ms: 0,
         }
     }
@@ -308,7 +313,8 @@ impl Exchange {
     }
 
     fn report(&mut self, grant: &Arc<HeldGrant>, fences: FenceRange, outcome: Arc<Outcome>) {
-        self.finished.insert(fences, &Finished { grant: Arc::clone(grant), outcome });
+        let weight = request::weight(&outcome);
+        self.finished.insert(fences, &Finished { grant: Arc::clone(grant), outcome, weight });
         let alike = |a: &Finished, b: &Finished| a.grant.token == b.grant.token && a.outcome == b.outcome;
         self.finished.join_before(fences.first, alike);
     }
@@ -325,6 +331,13 @@ impl Exchange {
     pub fn set_full(&mut self, full: bool) {
         self.news |= self.full && !full;
         self.full = full;
+    }
+
+    /// Takes the answer that the request was too large, from the coordinator or from what is in between: half as many bytes
+    /// of reports go into the next ones, at least one result.
+    pub fn on_too_large(&mut self) {
+        self.report_bytes /= 2;
+        self.news = true;
     }
 
     /// Makes the next request a new one, although there is no news.

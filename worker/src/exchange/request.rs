@@ -1,14 +1,17 @@
 //! What to tell the coordinator: everything that is held, in as few ranges as hold it.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
-use gristmill_common::wire::{Location, Outcome, PollRequest, Report, Running, TaskResult};
+use gristmill_common::wire::{Outcome, PollRequest, Report, Running, TaskResult};
 use gristmill_common::{FenceRange, limits};
 
-use super::{Exchange, Finished};
+use super::Exchange;
 
 /// Attempts that waited this long behind running ones go back: others may have idle slots.
 const STALLED_MS: u64 = 5 * limits::PREFETCH_MS;
+/// Bytes of a result's JSON beside its token and outcome, and of its fences in `running`.
+const RESULT_BYTES: usize = 512;
 
 impl Exchange {
     /// Returns the request to send. The same again while it is unanswered and there is no news.
@@ -131,8 +134,8 @@ impl Exchange {
         let mut unsaid = Vec::new();
         let mut bytes = 0;
         for (fences, finished) in self.finished.iter() {
-            bytes += weight(finished);
-            if bytes > limits::REPORTS_PER_POLL_BYTES && !reports.is_empty() {
+            bytes += RESULT_BYTES + finished.grant.token.len() + finished.weight;
+            if bytes > self.report_bytes && !reports.is_empty() {
                 unsaid.push(fences);
                 continue;
             }
@@ -146,15 +149,23 @@ impl Exchange {
     }
 }
 
-/// Returns about how many bytes of JSON a result takes.
-fn weight(finished: &Finished) -> usize {
-    let fixed = 512 + finished.grant.token.len();
-    match &*finished.outcome {
-        Outcome::Failed(_) => fixed + limits::MESSAGE_BYTES,
-        Outcome::Done(done) => {
-            let counters: usize = done.counters.keys().map(|name| name.len() + 24).sum();
-            let inline = if let Location::Inline(text) = &done.output.at { text.len() } else { 0 };
-            fixed + counters + inline
-        }
+/// Returns how many bytes of JSON an outcome takes: control characters in a message take six each.
+pub(super) fn weight(outcome: &Outcome) -> usize {
+    let mut counted = Counted(0);
+    // Counting cannot fail; an outcome that cannot be written is never sent.
+    let _ = serde_json::to_writer(&mut counted, outcome);
+    counted.0
+}
+
+struct Counted(usize);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

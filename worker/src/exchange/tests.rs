@@ -231,6 +231,24 @@ fn results_that_are_alike_travel_as_one_range() {
 
 #[test]
 fn reports_beyond_the_limit_wait_and_stay_held() {
+    assert_eq!(polls_to_report(|task| inline(16_000 + task as usize % 2), 0), 3);
+}
+
+#[test]
+fn reports_weigh_what_their_json_does() {
+    // A control character is six bytes of it.
+    let garbage = |task| "\u{1}".repeat(limits::MESSAGE_BYTES - task as usize % 2);
+    assert_eq!(polls_to_report(|task| Outcome::Failed(Reason::Worker { message: garbage(task) }), 0), 4);
+}
+
+#[test]
+fn a_request_that_is_too_large_for_its_way_is_made_smaller() {
+    assert_eq!(polls_to_report(|task| inline(16_000 + task as usize % 2), 2), 10);
+    assert_eq!(polls_to_report(|task| inline(16_000 + task as usize % 2), 100), 600, "one at a time at the end");
+}
+
+/// Reports 600 tasks that end each in its own way, and returns how many polls it took after some were too large.
+fn polls_to_report(outcome: impl Fn(u32) -> Outcome, too_large: u32) -> u32 {
     let count = 600;
     let mut exchange = with_grants(1, &[name(7, 0, count, 100)]);
     let mut tasks = 0;
@@ -238,11 +256,16 @@ fn reports_beyond_the_limit_wait_and_stay_held() {
         // Each a little different, so that none can travel with its neighbour.
         for task in work.tasks.iter() {
             let one = Work { tasks: TaskRange::one(task), ..work.clone() };
-            exchange.on_finished(&one, inline(16_000 + task as usize % 2), 1_000_000);
+            exchange.on_finished(&one, outcome(task), 1_000_000);
             tasks += 1;
         }
     }
     assert_eq!(tasks, count);
+    for _ in 0..too_large {
+        let refused = exchange.next_request(0);
+        exchange.on_too_large();
+        assert!(exchange.next_request(0).seq > refused.seq, "it is another one");
+    }
     let mut polls = 0;
     while exchange.unacked() > 0 {
         let request = exchange.next_request(0);
@@ -266,7 +289,7 @@ fn reports_beyond_the_limit_wait_and_stay_held() {
         assert_eq!(exchange.has_news(), exchange.unacked() > 0, "the rest is said at once");
         polls += 1;
     }
-    assert_eq!(polls, 3);
+    polls
 }
 
 #[test]

@@ -180,6 +180,7 @@ impl Supervisor {
                         },
                         Err(Failure::Ignored | Failure::Later) => {}
                         Err(Failure::Void) => self.exchange.poll_again(),
+                        Err(Failure::TooLarge) => self.exchange.on_too_large(),
                         Err(Failure::Never(error)) => break Err(WorkerError::Rejected(error)),
                     }
                 }

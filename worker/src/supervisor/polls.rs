@@ -34,6 +34,8 @@ pub(crate) enum Failure {
     Later,
     /// Try again after a while, with a new poll: this one was given up by the coordinator.
     Void,
+    /// Try again after a while, with fewer reports.
+    TooLarge,
     /// The coordinator will never take this worker.
     Never(ClientError),
 }
@@ -116,6 +118,11 @@ impl Polls {
                 self.postpone(now_ms);
                 let never = !self.is_known || self.stale >= STALE_POLLS;
                 Err(if never { Failure::Never(error) } else { Failure::Void })
+            }
+            Err(error) if error.code() == Some(Code::TooLarge) => {
+                tracing::warn!(%error, "the poll was too large; sending fewer reports at a time");
+                self.postpone(now_ms);
+                Err(Failure::TooLarge)
             }
             Err(error) if is_final(&error) => Err(Failure::Never(error)),
             Err(error) => {
