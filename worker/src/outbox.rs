@@ -75,9 +75,17 @@ impl Outbox {
     }
 
     fn append(&mut self, text: &[u8]) -> io::Result<()> {
-        self.file.write_all(text)?;
-        self.file_bytes += text.len() as u64;
-        Ok(())
+        let written = self.file.write_all(text);
+        self.settle(written, text.len())
+    }
+
+    /// Counts what was written. A line that was written in part is cut off, or it would take the next one along.
+    fn settle(&mut self, written: io::Result<()>, length: usize) -> io::Result<()> {
+        match written {
+            Ok(()) => self.file_bytes += length as u64,
+            Err(_) => self.file.set_len(self.file_bytes)?,
+        }
+        written
     }
 
     /// Forgets reports.
@@ -116,11 +124,15 @@ impl Outbox {
 
     fn rewrite(&mut self, reports: &[Report]) -> io::Result<()> {
         let staged = self.path.with_extension("new");
-        self.file = OpenOptions::new().append(true).create(true).open(&staged)?;
-        self.file.set_len(0)?;
-        (self.file_bytes, self.live_bytes, self.live) = (0, 0, FenceMap::default());
-        self.add_all(reports)?;
-        fs::rename(staged, &self.path)
+        let file = OpenOptions::new().append(true).create(true).open(&staged)?;
+        file.set_len(0)?;
+        let path = self.path.clone();
+        let mut next = Self { path, file, file_bytes: 0, live_bytes: 0, live: FenceMap::default() };
+        next.add_all(reports)?;
+        fs::rename(staged, &self.path)?;
+        // Until here all goes on with the file that is in place.
+        *self = next;
+        Ok(())
     }
 }
 
@@ -239,6 +251,35 @@ mod tests {
             drop(outbox);
             assert_eq!(ranges(&Outbox::open(path.clone()).expect("opens").1).last(), Some(&(9, 1)));
         }
+    }
+
+    #[test]
+    fn a_line_that_was_written_in_part_does_not_take_the_next_one_along() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("outbox");
+        let (mut outbox, _) = Outbox::open(path.clone()).expect("opens");
+        outbox.add(report(0, 1)).expect("written");
+        let torn = outbox.file.write_all(b"half of a li").and(Err(io::ErrorKind::StorageFull.into()));
+        assert!(outbox.settle(torn, 20).is_err());
+        outbox.add(report(1, 1)).expect("there is room again");
+        drop(outbox);
+        assert_eq!(ranges(&Outbox::open(path).expect("opens").1), [(0, 1), (1, 1)]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_anew_stays_in_use() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, aside) = (dir.path().join("outbox"), dir.path().join("aside"));
+        let (mut outbox, _) = Outbox::open(path.clone()).expect("opens");
+        outbox.add(report(0, 1)).expect("written");
+        let before = (outbox.file_bytes, outbox.live_bytes);
+        fs::rename(&path, &aside).expect("moved");
+        fs::create_dir(&path).expect("in the way");
+        outbox.rewrite(&[report(0, 1)]).expect_err("the new file cannot take its place");
+        assert_eq!((outbox.file_bytes, outbox.live_bytes), before);
+        outbox.add(report(1, 1)).expect("written");
+        drop(outbox);
+        assert_eq!(ranges(&read(&aside).expect("read")), [(0, 1), (1, 1)]);
     }
 
     #[test]
