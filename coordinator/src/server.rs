@@ -9,7 +9,7 @@ mod tests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -278,6 +278,17 @@ impl Running {
     }
 }
 
+/// Directories that no job may read or write even beneath an allowed one: journal, tokens, and the state of this user's
+/// coordinators and workers.
+fn own_directories(config: &CoordinatorConfig, data: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut own = vec![data.to_path_buf()];
+    if let Some(endpoints) = config.announce.then(endpoint_file::own_directory).flatten() {
+        std::fs::create_dir_all(&endpoints)?;
+        own.extend(endpoints.parent().map(Path::to_path_buf));
+    }
+    Ok(own)
+}
+
 /// Waits until the listener ends by itself; says so once.
 async fn listener_failed(serving: &mut Option<JoinHandle<io::Result<()>>>) -> String {
     let Some(running) = serving else { return std::future::pending().await };
@@ -318,7 +329,7 @@ impl Opened {
             grants: data.grant_key()?,
             journal,
             store: Store::open_with(data.path(), config.store)?,
-            roots: Arc::new(Roots::new(&config.roots, [data.path()])?),
+            roots: Arc::new(Roots::new(&config.roots, own_directories(config, data.path())?)?),
             tls: open_tls(config, &data, address)?,
             listener,
             address,

@@ -12,9 +12,9 @@ use crate::url::store_url;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StorePath(String);
 
-/// Bytes of one encoded name: what Linux file systems take.
-const NAME_BYTES: usize = 255;
-/// Bytes of a whole path.
+/// Bytes of one encoded name: what Linux file systems take, less what a staged write adds.
+const NAME_BYTES: usize = 200;
+/// Bytes of a whole encoded path: with the data directory in front, what Linux takes.
 const PATH_BYTES: usize = 2_048;
 
 impl StorePath {
@@ -24,9 +24,7 @@ impl StorePath {
     /// [`StorageError::BadUrl`] for a path that is not one.
     pub fn parse(text: &str) -> Result<Self, StorageError> {
         let bad = |why: &str| StorageError::BadUrl { url: store_url(text), why: why.to_owned() };
-        if text.len() > PATH_BYTES {
-            return Err(bad("a path in the store is at most 2048 bytes long"));
-        }
+        let mut encoded_bytes = 0;
         for name in text.split('/') {
             if name.is_empty() || name == "." || name == ".." {
                 return Err(bad("a path in the store is names joined by single slashes, none of them `.` or `..`"));
@@ -34,8 +32,13 @@ impl StorePath {
             if name.chars().any(char::is_control) {
                 return Err(bad("a name in the store has no control characters"));
             }
-            if object_store::path::PathPart::from(name).as_ref().len() > NAME_BYTES {
-                return Err(bad("a name in the store is at most 255 bytes long after percent-encoding"));
+            let encoded = object_store::path::PathPart::from(name).as_ref().len();
+            if encoded > NAME_BYTES {
+                return Err(bad("a name in the store is at most 200 bytes long after percent-encoding"));
+            }
+            encoded_bytes += encoded + 1;
+            if encoded_bytes > PATH_BYTES {
+                return Err(bad("a path in the store is at most 2048 bytes long after percent-encoding"));
             }
         }
         Ok(Self(text.to_owned()))
@@ -82,5 +85,19 @@ impl StorePath {
 impl fmt::Display for StorePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_leave_room_for_what_the_store_adds() {
+        assert!(StorePath::parse(&"a".repeat(200)).is_ok());
+        assert!(StorePath::parse(&"a".repeat(201)).is_err());
+        assert!(StorePath::parse(&"%".repeat(67)).is_err(), "encoded it is three times as long");
+        let long = vec!["%".repeat(60); 12].join("/");
+        assert!(long.len() < PATH_BYTES && StorePath::parse(&long).is_err());
     }
 }

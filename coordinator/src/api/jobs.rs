@@ -1,5 +1,6 @@
 //! Jobs: submit, list, show, cancel, remove, and why they are where they are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -13,6 +14,7 @@ use super::App;
 use super::answer::{Answer, Refusal};
 use super::ask::{Asked, Nothing, Segment, Waiting, idempotency_key, page_items};
 use super::body::JsonBytes;
+use crate::commit::target;
 use crate::fresh;
 use crate::journal::Row;
 use crate::scheduler::{Command, Idempotency, JobFilter, Reply, TaskFilter, story};
@@ -64,7 +66,10 @@ pub(super) async fn submit(
 ) -> Answer<(StatusCode, Json<JobView>)> {
     let wait = waiting.time()?;
     let idempotency = idempotency_key(&headers)?.map(|key| Idempotency { key, body: Digest::of(&body) });
-    let spec = Box::new(JobSpec::from_json(&body)?);
+    let mut spec = Box::new(JobSpec::from_json(&body)?);
+    if let Some(url) = spec.output.url.take() {
+        spec.output.url = Some(canonical(&app, url).await?);
+    }
     let fresh = fresh::job();
     let planning = app.driver.refusals().expect(fresh);
     let Reply::Submitted { job, existing } =
@@ -80,6 +85,13 @@ pub(super) async fn submit(
     let view = wait_until(&app, job, wait, JobState::is_over).await?;
     let status = if existing { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(view)))
+}
+
+/// Writes an output's URL so that one place is reserved under one text.
+async fn canonical(app: &App, url: String) -> Result<String, Problem> {
+    let roots = Arc::clone(&app.roots);
+    let canonical = tokio::task::spawn_blocking(move || target::canonical(&url, &roots)).await;
+    canonical.map_err(|error| Problem::new(Code::Internal, format!("resolving the output: {error}")))
 }
 
 pub(super) async fn list(State(app): State<App>, Asked(asked): Asked<JobsQuery>) -> Answer<Json<JobsPage>> {
@@ -146,6 +158,11 @@ pub(super) async fn explain(
         let rows = rows(&app, job, 0, STORY_ROWS).await?;
         let entries = rows.iter().filter_map(|row| Some((row.seq, row.wall_ms, row.entry().ok()?)));
         lines.extend(story(entries, task));
+        if rows.len() == STORY_ROWS {
+            lines.push(format!(
+                "its story is cut here: it was told from the first {STORY_ROWS} events of the job; `events` has them all"
+            ));
+        }
     }
     Ok(Json(Explanation { lines }))
 }
@@ -193,7 +210,8 @@ async fn wait_until(
         }
         tokio::select! {
             _ = changed => {}
-            () = &mut over => return Ok(view),
+            // Read again: the numbers have moved while the state has not.
+            () = &mut over => return self::view(app, job).await,
             () = app.stop.cancelled() => return Ok(view),
         }
     }

@@ -57,8 +57,10 @@ impl FileOutput<'_> {
         let mut staged = Staged::create(staging.join(format!(".{SUCCESS}")))?;
         staged.write_all(&manifest.to_text()).map_err(|error| StorageError::io("write", staged.path(), error))?;
         staged.publish(&staging.join(SUCCESS))?;
-        if path.symlink_metadata().is_ok() {
+        if self.overwrite && path.symlink_metadata().is_ok() {
             steps("move the old output aside")?;
+            // Looked at again: what is there now may have come while the parts were written, and be somebody else's.
+            self.check_free()?;
             remove_directory(aside)?;
             fs::rename(path, aside).map_err(|error| StorageError::io("move aside", path, error))?;
         }

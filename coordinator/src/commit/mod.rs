@@ -26,7 +26,9 @@ use crate::store::{Store, StoreError, blocking};
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// A won part is gone or damaged.
-    #[error("part-{index:05} is lost: {why}; restore it from a backup of the data directory, or remove the job")]
+    #[error(
+        "part-{index:05} is lost: {why}; the commit goes on once the file is restored from a backup of the data directory"
+    )]
     Lost {
         /// Index of the part.
         index: u32,

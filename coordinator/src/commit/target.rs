@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gristmill_common::JobId;
-use gristmill_storage::{Location, Roots, StorageError};
+use gristmill_storage::{Location, Roots, StorageError, file_url};
 
 use super::manifest::Manifest;
 use crate::store::SUCCESS;
@@ -24,6 +24,17 @@ pub(crate) struct Target {
     pub(crate) staging: PathBuf,
     /// Where an output that is replaced waits for its end: `.NAME.JOB.old`.
     pub(crate) aside: PathBuf,
+}
+
+/// Writes the URL of an output as every URL of the same place is written: decoded and encoded again, and its links
+/// resolved where its directory is there. What is no URL of an output stays as it is, for the planner to refuse. Blocks.
+pub(crate) fn canonical(url: &str, roots: &Roots) -> String {
+    let Ok(path) = Location::parse_file(url) else { return url.to_owned() };
+    let path = roots.resolve_new(&path).unwrap_or(path);
+    if path.file_name().is_none() {
+        return url.to_owned();
+    }
+    format!("{}{}", file_url(&path), if url.ends_with('/') { "/" } else { "" })
 }
 
 /// Longest name that leaves room for the names derived from it in the 255 bytes of a file name.

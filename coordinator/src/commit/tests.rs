@@ -217,11 +217,19 @@ async fn what_appeared_under_the_name_meanwhile_is_not_touched() {
 
 #[tokio::test]
 async fn a_name_that_is_taken_at_the_last_moment_is_not_touched() {
-    for (output, theirs) in [("out", "out"), ("out/", "out/theirs")] {
-        let job = Job::new(output, true).await;
+    let moments = [
+        ("out", "out", "give the output its name", false),
+        ("out/", "out/theirs", "give the output its name", false),
+        // Between the first look at the name and the rename lies all the writing.
+        ("out/", "out/theirs", "write the manifest", false),
+        ("out/", "out/theirs", "write the manifest", true),
+    ];
+    for (output, theirs, moment, overwrite) in moments {
+        let mut job = Job::new(output, true).await;
+        job.spec.output.overwrite = overwrite;
         let path = job.world.file(theirs);
         let mut step = |name: &str| {
-            if name == "give the output its name" {
+            if name == moment {
                 fs::create_dir_all(path.parent().expect("a parent")).expect("made");
                 fs::write(&path, "precious").expect("written");
             }
