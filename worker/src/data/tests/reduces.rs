@@ -214,9 +214,9 @@ fn only_what_is_gone_or_damaged_is_the_maps_loss() {
             other => panic!("{other}"),
         }
     };
-    let (gone, damaged): (fn() -> Error, fn() -> Error) =
-        (|| ErrorKind::NotFound.into(), || ErrorKind::InvalidData.into());
-    assert_eq!([kind(gone), kind(damaged), kind(|| Error::from_raw_os_error(5))], ["lost"; 3]);
+    assert_eq!(kind(|| ErrorKind::NotFound.into()), "lost");
+    assert_eq!(kind(|| ErrorKind::InvalidData.into()), "lost");
+    assert_eq!(kind(|| Error::from_raw_os_error(5)), "lost");
     assert_eq!(kind(|| ErrorKind::PermissionDenied.into()), "unreachable");
     let own = || crate::program::ReadFailed(Reason::Worker { message: "a scratch file".into() }).into();
     // Too many open files; a file of the worker's own.
