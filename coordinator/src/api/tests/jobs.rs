@@ -44,6 +44,18 @@ async fn a_plan_that_cannot_be_made_is_the_submits_answer() {
     taken["output"] = json!({ "url": file_url(&world.allowed().join("free")) });
     world.submit(&taken).await;
     world.post("/v1/jobs", &taken).refused(409, "conflict").await;
+
+    let allowed = world.allowed();
+    std::os::unix::fs::symlink(&allowed, allowed.join("link")).expect("a link");
+    let url = file_url(&allowed);
+    taken["output"] = json!({ "url": format!("{url}/a&b") });
+    let job = world.submit(&taken).await;
+    assert_eq!(job["spec"]["output"]["url"], format!("{url}/a&b"));
+    for same in ["a%26b", "a%26b/", "%61&b", "link/a&b"] {
+        taken["output"] = json!({ "url": format!("{url}/{same}") });
+        let problem = world.post("/v1/jobs", &taken).refused(409, "conflict").await;
+        assert_eq!(problem.pointer.as_deref(), Some("/output/url"), "{same}");
+    }
 }
 
 #[tokio::test]
