@@ -11,10 +11,10 @@ use gristmill_common::wire::{Location, Output, OutputRef, OutputsAnswer};
 use gristmill_common::{Code, Fence, GrantName, JobId, JobSpec, Problem, Stage, TaskName, WorkerId, limits};
 
 use super::command::Now;
-use super::durable::{Job, Life, Step, reservation};
+use super::durable::{Job, Life, Step};
 use super::entry::WallMs;
 use super::soft::Worker;
-use super::tasks::Tasks;
+use super::tasks::{Attempts, Tasks};
 use super::{Scheduler, no_such_job};
 
 /// Which jobs to list.
@@ -93,25 +93,25 @@ impl Scheduler {
 
     fn stages_with_progress(&self, job: &Job) -> Vec<StageView> {
         let mut views = stages(job);
+        let mut told = BTreeMap::new();
         for view in &mut views {
             let Some(step) = job.step(view.step) else { continue };
-            let tasks = step.tasks(view.stage);
-            let running: u64 =
-                tasks.attempts().take(TASKS_PER_LOOK).map(|a| self.progress(a.worker, a.first_fence)).sum();
+            let mut running = 0;
+            for attempts in step.tasks(view.stage).attempts().take(TASKS_PER_LOOK) {
+                let told = told.entry(attempts.worker).or_insert_with(|| self.told_progress(attempts.worker));
+                running += progress(told, attempts);
+            }
             let done = u64::from(view.won) * 1_000 + running;
             view.progress_permille = permille(done, u64::from(view.tasks));
         }
         views
     }
 
-    /// Thousandths that the worker said of the attempt.
-    fn progress(&self, worker: WorkerId, fence: Fence) -> u64 {
-        let told = self.soft.workers.get(&worker).into_iter().flat_map(|worker| &worker.running);
-        let mut of_attempt = told.filter(|running| running.fences.contains(fence));
-        of_attempt
-            .next()
-            .and_then(|running| running.progress_permille)
-            .map_or(0, |permille| u64::from(permille.min(1_000)))
+    /// What the worker said of its attempts' progress: the end of a range of fences, by its start, and thousandths.
+    fn told_progress(&self, worker: WorkerId) -> BTreeMap<Fence, (Fence, u64)> {
+        let running = self.soft.workers.get(&worker).into_iter().flat_map(|worker| &worker.running);
+        let said = running.filter_map(|running| Some((running.fences, running.progress_permille?)));
+        said.map(|(fences, permille)| (fences.first, (fences.end(), u64::from(permille.min(1_000))))).collect()
     }
 
     /// Lists tasks of a job in task order. The cursor is the name of the last task looked at.
@@ -323,12 +323,6 @@ impl Scheduler {
             (None, _) => Err(none()),
         }
     }
-
-    /// Returns the live job that writes to this output URL.
-    #[must_use]
-    pub fn has_output_reservation(&self, url: &str) -> Option<JobId> {
-        self.durable.outputs.get(&reservation(url)).copied()
-    }
 }
 
 impl Job {
@@ -346,6 +340,16 @@ impl Job {
     fn output(&self) -> Option<&OutputView> {
         if let Life::Succeeded { output, .. } = &self.life { Some(output) } else { None }
     }
+}
+
+/// Thousandths that were said of the attempts, all together.
+fn progress(told: &BTreeMap<Fence, (Fence, u64)>, attempts: &Attempts) -> u64 {
+    let (start, end) = (attempts.first_fence, attempts.first_fence.plus(u64::from(attempts.tasks.count)));
+    let before = told.range(..start).next_back();
+    let within = |(first, (last, permille)): (&Fence, &(Fence, u64))| {
+        (*last).min(end).0.saturating_sub((*first).max(start).0).saturating_mul(*permille)
+    };
+    before.into_iter().chain(told.range(start..end)).map(within).fold(0, u64::saturating_add)
 }
 
 /// The numbers of a job's stages as far as they are durable; for a job that is over, as they were at its end.
