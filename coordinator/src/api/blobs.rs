@@ -160,13 +160,22 @@ pub(super) async fn store_output(
         let detail = format!("the attempt {fence} at task {index} is over: drop its output");
         return Err(Refusal::new(Code::Stale, detail));
     }
-    app.store.put_output(&name, body.into_data_stream()).await.map_err(|error| match error {
-        // What was sent is damaged, not what is kept.
-        StoreError::Damaged { .. } => Problem::new(Code::Invalid, error.to_string()),
-        error => error.problem(),
-    })?;
+    let GrantName { job, step, .. } = grant;
+    if let Err(error) = app.store.put_output(&name, body.into_data_stream()).await {
+        let problem = match &error {
+            // What was sent is damaged, not what is kept.
+            StoreError::Damaged { .. } => Problem::new(Code::Invalid, error.to_string()),
+            error => error.problem(),
+        };
+        if grant.stage == Stage::Map && problem.code == Code::StorageFull {
+            let past_quota = matches!(error, StoreError::Quota { .. });
+            let why = error.to_string();
+            // The worker is told in any case; this is for whoever waits for the job.
+            let _ = app.driver.command(Command::RefuseOutput { job, step, map: index, fence, why, past_quota }).await;
+        }
+        return Err(problem.into());
+    }
     if grant.stage == Stage::Map {
-        let GrantName { job, step, .. } = grant;
         app.driver.command(Command::StoreOutput { job, step, map: index, fence }).await?;
     }
     Ok(StatusCode::NO_CONTENT)

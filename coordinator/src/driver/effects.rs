@@ -128,6 +128,7 @@ impl Effects {
                     Err(panic) => format!("it panicked: {panic}; this is a bug in Gristmill"),
                 };
                 tracing::error!(%job, why, wait_ms, "cannot commit; it is tried again until it works");
+                send(&inbox, Command::NoteCommit { job, why }).await;
                 tokio::time::sleep(Duration::from_millis(wait_ms)).await;
                 wait_ms = (wait_ms * 2).min(limits::RETRY_BACKOFF_MAX_MS);
             };

@@ -62,6 +62,28 @@ pub enum Command {
         /// What became visible.
         output: OutputView,
     },
+    /// The commit cannot be carried out now; it is tried again.
+    NoteCommit {
+        /// The job.
+        job: JobId,
+        /// What is in the way.
+        why: String,
+    },
+    /// The store did not take a map output.
+    RefuseOutput {
+        /// The job.
+        job: JobId,
+        /// The step.
+        step: u16,
+        /// The map.
+        map: u32,
+        /// The attempt that wrote it.
+        fence: Fence,
+        /// Why not.
+        why: String,
+        /// Whether the job's own share of the store is used up, which waiting does not change.
+        past_quota: bool,
+    },
     /// End the job without a result.
     CancelJob {
         /// The job.

@@ -20,6 +20,9 @@ impl Scheduler {
         let mut lines = Vec::new();
         if let Some(line) = explain_state(job) {
             lines.push(line);
+            if let Some(why) = self.soft.stuck_commits.get(&id) {
+                lines.push(format!("that did not work yet and is tried again until it does: {why}"));
+            }
             return Ok(lines);
         }
         match task {
@@ -100,6 +103,11 @@ impl Scheduler {
                 "{blocked} of {} workers cannot reach all map outputs: {outputs} are only on {holders}, {asked}",
                 working.len()
             ));
+            if let Some(why) = self.soft.refused_outputs.get(&id) {
+                lines.push(format!(
+                    "the coordinator did not take an output that was relayed, the worker sends it again: {why}"
+                ));
+            }
         }
     }
 

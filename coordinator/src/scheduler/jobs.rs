@@ -95,6 +95,13 @@ impl Scheduler {
         }
     }
 
+    pub(super) fn note_commit(&mut self, job: JobId, why: String) -> Reply {
+        if self.durable.jobs.get(&job).is_some_and(|job| job.state() == JobState::Committing) {
+            self.soft.stuck_commits.insert(job, bounded(why));
+        }
+        Reply::Done
+    }
+
     pub(super) fn remove(&mut self, job: JobId) -> Reply {
         let Some(gone) = self.durable.jobs.get(&job) else { return Reply::Refused(no_such_job(job)) };
         if !gone.state().is_over() {

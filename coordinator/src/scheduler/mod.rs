@@ -137,6 +137,10 @@ impl Scheduler {
             Command::ResumePoll { session, expired } => self.resume(session, expired),
             Command::StoreOutput { job, step, map, fence } => (self.store_output(job, step, map, fence), true),
             Command::FinishCommit { job, output } => (self.finish_commit(job, output), true),
+            Command::NoteCommit { job, why } => (self.note_commit(job, why), false),
+            Command::RefuseOutput { job, step, map, fence, why, past_quota } => {
+                (self.refuse_output(job, (step, map, fence), why, past_quota), true)
+            }
             Command::CancelJob { job } => (self.cancel(job), true),
             Command::RemoveJob { job } => (self.remove(job), true),
             Command::DrainWorker { worker } => (self.drain(worker), false),

@@ -6,11 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use gristmill_common::{Fence, Generation, GrantName, JobId, Stage, TaskRange, WorkerId, limits};
+use gristmill_common::api::JobFailure;
+use gristmill_common::reason::bounded;
+use gristmill_common::{Fence, Generation, GrantName, JobId, Reason, Stage, TaskName, TaskRange, WorkerId, limits};
 
 use super::Scheduler;
 use super::command::Reply;
-use super::durable::Step;
+use super::durable::{Life, Step};
 use super::entry::Entry;
 use super::range_set::task_range;
 use super::soft::Worker;
@@ -144,6 +146,7 @@ impl Scheduler {
         let Some(win) = win else { return Reply::Done };
         let holder = win.sole_holder();
         self.record(Entry::OutputStored { job, step, map, fence });
+        self.soft.refused_outputs.remove(&job);
         let step_now = self.durable.jobs.get(&job).and_then(|job| job.step(step));
         if holder.is_some_and(|holder| step_now.is_some_and(|step| !step.holders.contains_key(&holder))) {
             self.soft.fresh.insert(job);
@@ -155,6 +158,28 @@ impl Scheduler {
         if let Some(session) = holder.and_then(|holder| self.soft.change(holder, told)).flatten() {
             self.soft.wake.insert(session);
         }
+        Reply::Done
+    }
+}
+
+impl Scheduler {
+    /// Keeps why the store did not take a relayed map output. A job that somebody can only go on with past its share fails:
+    /// waiting frees nothing of it.
+    pub(super) fn refuse_output(&mut self, job: JobId, at: (u16, u32, Fence), why: String, past_quota: bool) -> Reply {
+        let (step, map, fence) = at;
+        let found = self.durable.jobs.get(&job).filter(|job| matches!(job.life, Life::Running(_)));
+        let win = found.and_then(|job| job.step(step)).and_then(|step| step.maps.win(map));
+        if win.is_none_or(|win| win.fence_of(map) != fence || win.stored) {
+            return Reply::Done;
+        }
+        if !past_quota || !self.soft.relaying.contains(&(job, step)) {
+            self.soft.refused_outputs.insert(job, bounded(why));
+            return Reply::Done;
+        }
+        let task = TaskName { step, stage: Stage::Map, index: map };
+        let message = format!("the output of {task} is needed on another host and cannot be relayed there: {why}");
+        let reason = Reason::Limit { message: bounded(why), at: None };
+        self.fail_job(job, JobFailure { task: Some(task), reason: Some(reason), message });
         Reply::Done
     }
 }

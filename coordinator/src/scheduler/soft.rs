@@ -36,6 +36,10 @@ pub(crate) struct Soft {
     pub(crate) reserved: BTreeMap<WorkerId, TaskKey>,
     /// Steps whose map outputs somebody cannot reach.
     pub(crate) relaying: BTreeSet<(JobId, u16)>,
+    /// Why the store last took no map output of a job.
+    pub(crate) refused_outputs: BTreeMap<JobId, String>,
+    /// Why commits that are under way did not come to their end.
+    pub(crate) stuck_commits: BTreeMap<JobId, String>,
     /// Jobs that may have new work for parked polls.
     pub(crate) fresh: BTreeSet<JobId>,
     /// Sessions to wake in any case.
@@ -205,6 +209,8 @@ impl Soft {
         self.avoided.retain(|(avoided, _), _| *avoided != job);
         self.relaying.retain(|(relaying, _)| *relaying != job);
         self.reserved.retain(|_, (reserved, _)| *reserved != job);
+        self.refused_outputs.remove(&job);
+        self.stuck_commits.remove(&job);
     }
 }
 

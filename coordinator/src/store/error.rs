@@ -27,6 +27,14 @@ pub enum StoreError {
         /// What does not fit.
         why: String,
     },
+    /// The job's share of the store is used up.
+    #[error("no room to write `{what}`: {why}")]
+    Quota {
+        /// Which blob.
+        what: String,
+        /// What the share is, and how to raise it.
+        why: String,
+    },
     /// The body broke off, there is no room, or the disk or the system refused.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -48,6 +56,7 @@ impl StoreError {
             Self::NotFound { .. } => Code::NotFound,
             Self::BadName { .. } => Code::Invalid,
             Self::Damaged { .. } => Code::Internal,
+            Self::Quota { .. } => Code::StorageFull,
             Self::Storage(error) => error.code(),
         };
         Problem::new(code, self.to_string())

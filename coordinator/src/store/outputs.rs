@@ -48,7 +48,7 @@ impl Reservation<'_> {
     fn grow(&mut self, name: &str, bytes: u64) -> Result<(), StoreError> {
         let used = lock(&self.store.0.usage).add(self.job, bytes);
         self.bytes += bytes;
-        Ok(self.store.0.room.check_quota(name, used)?)
+        self.store.0.room.check_quota(name, used)
     }
 }
 
@@ -64,7 +64,7 @@ impl Store {
     /// Writing the same attempt's output again replaces it by an equal one.
     ///
     /// # Errors
-    /// [`StorageError::Full`] past the job's share or the reserve, [`StoreError::Damaged`] for bytes that are no run of
+    /// [`StoreError::Quota`] past the job's share, [`StorageError::Full`] at the reserve, [`StoreError::Damaged`] for bytes that are no run of
     /// this attempt, [`StorageError::Broken`] when the body fails; nothing appears then.
     pub async fn put_output<S, E>(&self, name: &str, body: S) -> Result<RunSummary, StoreError>
     where

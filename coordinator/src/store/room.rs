@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use gristmill_common::{JobId, limits};
 use gristmill_storage::StorageError;
 
+use super::StoreError;
+
 /// What the store may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StoreLimits {
@@ -52,13 +54,13 @@ impl Room {
     }
 
     /// Refuses when a job's share would be passed.
-    pub(super) fn check_quota(&self, what: &str, used: u64) -> Result<(), StorageError> {
+    pub(super) fn check_quota(&self, what: &str, used: u64) -> Result<(), StoreError> {
         let quota = self.limits.quota_bytes;
         if used <= quota {
             return Ok(());
         }
         let why = format!("one job may keep {quota} bytes of outputs in the store; `--relay-quota` raises it");
-        Err(StorageError::Full { what: what.to_owned(), why })
+        Err(StoreError::Quota { what: what.to_owned(), why })
     }
 }
 

@@ -105,7 +105,7 @@ async fn a_job_has_its_share_and_the_disk_its_reserve() {
         world.put(Stage::Map, index, Fence(9), &bytes).await.expect("fits");
     }
     let error = world.put(Stage::Map, 2, Fence(9), &bytes).await.expect_err("past the share");
-    assert_eq!(error.problem().code, Code::StorageFull);
+    assert!(matches!(error, StoreError::Quota { .. }) && error.problem().code == Code::StorageFull, "{error}");
     assert!(error.to_string().contains("--relay-quota"), "{error}");
     assert_eq!(world.store.usage(world.job), size * 2);
 

@@ -1,3 +1,5 @@
+use gristmill_common::api::{JobState, OutputView};
+
 use super::*;
 
 fn lines(world: &World, job: JobId) -> String {
@@ -51,6 +53,21 @@ fn a_waiting_job_says_why() {
     rebuilt.request.about.executable = Digest([6; 32]);
     world.parked(&mut rebuilt);
     assert!(lines(&world, job).contains("another build of `count`"), "{}", lines(&world, job));
+}
+
+#[test]
+fn a_commit_that_cannot_end_says_why() {
+    let mut world = World::new();
+    let job = world.job(0, 0);
+    assert_eq!(world.scheduler.state(job), Some(JobState::Committing));
+    assert_eq!(lines(&world, job), "all tasks are won; its output is being made visible");
+    world.tell(Command::NoteCommit { job, why: "`out` exists already".to_owned() });
+    let why = lines(&world, job);
+    assert!(why.contains("tried again until it does: `out` exists already"), "{why}");
+    let output = OutputView { url: "file:///out".to_owned(), bytes: 0, records: 0, parts: 0 };
+    world.tell(Command::FinishCommit { job, output });
+    world.tell(Command::NoteCommit { job, why: "late".to_owned() });
+    assert_eq!(lines(&world, job), "it succeeded");
 }
 
 #[test]

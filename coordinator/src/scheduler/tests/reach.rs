@@ -46,6 +46,35 @@ fn outputs_are_relayed_to_those_who_cannot_reach_them() {
 }
 
 #[test]
+fn a_relay_that_the_store_does_not_take_is_explained_and_past_the_jobs_share_fails_it() {
+    let (mut world, mut a, mut b, names) = split_world();
+    a.request.free_slots = 1;
+    world.parked(&mut a);
+    b.done_here(&names[1]);
+    world.answered(&mut b);
+    world.forget();
+    let GrantName { job, step, first_fence: fence, .. } = names[0];
+    let refuse = |fence: Fence, past_quota: bool, why: &str| Command::RefuseOutput {
+        job,
+        step,
+        map: names[0].tasks.first,
+        fence,
+        why: why.to_owned(),
+        past_quota,
+    };
+    world.tell(refuse(fence.plus(9), true, "an attempt that nobody wants"));
+    world.tell(refuse(fence, false, "the disk has no room"));
+    world.happened(&[]);
+    let lines = world.scheduler.explain(job, None).unwrap().join("\n");
+    assert!(lines.contains("the disk has no room"), "{lines}");
+    world.tell(refuse(fence, true, "raise `--relay-quota`"));
+    let failed = world.happened(&["job_failed"]);
+    let Entry::JobFailed { failure, .. } = &failed[0] else { panic!("no failure") };
+    assert!(failure.message.contains("--relay-quota"), "{failure:?}");
+    assert!(matches!(failure.reason, Some(Reason::Limit { .. })) && failure.task == Some(names[0].task(0)));
+}
+
+#[test]
 fn workers_of_one_host_never_relay() {
     let mut world = World::new();
     world.job(2, 2);
