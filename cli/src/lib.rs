@@ -18,7 +18,7 @@ use commands::{coordinator, job, output, worker};
 
 /// MapReduce for any fleet you can reach over HTTP.
 #[derive(Parser)]
-#[command(name = "gristmill", version, about, long_about = None)]
+#[command(name = "gristmill", version)]
 #[command(after_help = "\
 First minute:
   gristmill run word-count 'logs/*.gz' -o counts.tsv     a job on this machine, no server

@@ -61,7 +61,7 @@ enum JobCommand {
     Tasks(Which),
     /// End a job without a result
     Cancel(Which),
-    /// Forget a job that is over, with all it left in the store
+    /// Forget a job that is over, with its output and history; uploaded inputs stay
     Rm(Which),
 }
 

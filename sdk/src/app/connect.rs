@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use gristmill_client::endpoint_file::{self, EndpointFile};
-use gristmill_client::{Client, Endpoint};
+use gristmill_client::{Client, ClientError, Endpoint};
 
 /// Where the coordinator is and what proves the right to use it.
 #[derive(Args, Clone, Debug, Default)]
@@ -35,12 +35,12 @@ impl Connect {
         if let Some(token) = self.given_token()? {
             endpoint.token = Some(token);
         } else if endpoint.token.is_none() {
-            endpoint = on_this_machine(&endpoint)?.with_context(|| {
-                format!(
-                    "no token for {}: start a coordinator here with `gristmill coordinator`, or give --url and --token \
-                     (the coordinator's data directory holds it in client.token)",
-                    endpoint.address()
-                )
+            endpoint = on_this_machine(&endpoint)?.ok_or_else(|| ClientError::Unreachable {
+                url: endpoint.address(),
+                cause:
+                    "no coordinator of this user runs there (start one with `gristmill coordinator`), and no --token \
+                        is given (another one's data directory has it in client.token)"
+                        .to_owned(),
             })?;
         }
         Ok(Client::new(endpoint)?)

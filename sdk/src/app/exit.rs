@@ -43,6 +43,9 @@ impl Exit {
     /// Returns the exit that goes with an error.
     #[must_use]
     pub fn of_error(error: &anyhow::Error) -> Self {
+        if error.chain().any(|cause| cause.is::<Usage>()) {
+            return Self::Usage;
+        }
         match error.chain().find_map(|cause| cause.downcast_ref::<ClientError>()) {
             Some(ClientError::Problem(problem)) => match problem.code {
                 Code::Unauthorized | Code::Forbidden | Code::Unavailable => Self::Unreachable,
@@ -60,6 +63,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// A mistake on the command line that only shows when its parts are put together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
 /// Prints an error with its causes on stderr and returns its exit.
 #[expect(clippy::print_stderr, reason = "this is where errors reach the person")]
 pub fn report(result: anyhow::Result<Exit>) -> Exit {
@@ -73,7 +81,8 @@ pub fn report(result: anyhow::Result<Exit>) -> Exit {
 }
 
 /// Joins an error and its causes, leaving out causes that the text before quotes already.
-fn sentence(error: &anyhow::Error) -> String {
+#[must_use]
+pub fn sentence(error: &anyhow::Error) -> String {
     error
         .chain()
         .skip(1)

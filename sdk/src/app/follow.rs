@@ -9,6 +9,7 @@ use gristmill_common::api::JobView;
 use tokio::io::AsyncWriteExt as _;
 
 use super::progress::Progress;
+use super::signals;
 
 /// How often the display is drawn.
 const REDRAW: Duration = Duration::from_millis(200);
@@ -35,7 +36,7 @@ pub enum Watched {
 /// # Errors
 /// If the coordinator refuses, or stays out of reach longer than the client tries.
 pub async fn watch(client: &Client, job: JobId, progress: &mut Progress, limit: Option<Duration>) -> Result<Watched> {
-    let interrupt = tokio::signal::ctrl_c();
+    let interrupt = signals::stop();
     let out_of_time = async {
         match limit {
             Some(limit) => tokio::time::sleep(limit).await,
@@ -58,7 +59,7 @@ pub async fn watch(client: &Client, job: JobId, progress: &mut Progress, limit: 
         let id = job.to_string();
         tokio::select! {
             view = retry::idempotent(PATIENCE, || client.job(&id, Some(REDRAW))) => last = view?,
-            _ = &mut interrupt => return Ok(Watched::Interrupted),
+            () = &mut interrupt => return Ok(Watched::Interrupted),
             () = &mut out_of_time => return Ok(Watched::TimedOut(Box::new(last))),
         }
     }

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
-use gristmill_common::JobSpec;
 use gristmill_common::spec::{Generated, Input, StepSpec};
+use gristmill_common::{JobSpec, limits};
 use gristmill_worker::Programs;
 
+use super::exit::Usage;
 use super::paths::{self, Typed};
 
 /// A job on the command line.
@@ -33,19 +34,19 @@ pub struct JobArgs {
     pub overwrite: bool,
 
     /// Number of reduce tasks
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::PARTITIONS)))]
     pub partitions: Option<u32>,
 
     /// Target bytes of a split; chosen from the input's size when left out
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub split_bytes: Option<u64>,
 
     /// No inputs: map this many generated records, the decimal numbers from 0
-    #[arg(long, value_name = "RECORDS", conflicts_with = "inputs")]
+    #[arg(long, value_name = "RECORDS", conflicts_with = "inputs", value_parser = clap::value_parser!(u64).range(1..))]
     pub generate: Option<u64>,
 
     /// Records of one split of a generated input
-    #[arg(long, value_name = "N", requires = "generate")]
+    #[arg(long, value_name = "N", requires = "generate", value_parser = clap::value_parser!(u64).range(1..))]
     pub split_records: Option<u64>,
 
     /// Skip the reduce stage: the output of each map task is a part
@@ -57,15 +58,16 @@ pub struct JobArgs {
     pub name: Option<String>,
 
     /// Jobs of higher priority run first (-1000 to 1000)
-    #[arg(long, allow_negative_numbers = true, default_value_t = 0)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     pub priority: i32,
 
     /// Failures of the program that one task may have before the job fails
-    #[arg(long, value_name = "N", default_value_t = gristmill_common::limits::ATTEMPTS)]
+    #[arg(long, value_name = "N", default_value_t = limits::ATTEMPTS,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ATTEMPTS_MAX)))]
     pub attempts: u32,
 
     /// End an attempt that shows no progress for this long
-    #[arg(long, value_name = "MS", default_value_t = gristmill_common::limits::PROGRESS_TIMEOUT_MS)]
+    #[arg(long, value_name = "MS", default_value_t = limits::PROGRESS_TIMEOUT_MS)]
     pub progress_timeout_ms: u64,
 
     /// Say nothing but errors on stderr
@@ -80,7 +82,9 @@ impl JobArgs {
     /// If one is missing, or there are none.
     pub fn typed_inputs(&self) -> Result<Vec<Typed>> {
         if self.inputs.is_empty() && self.generate.is_none() {
-            bail!("no inputs: name files, directories or globs, or `-` for standard input");
+            return Err(
+                Usage("no inputs: name files, directories or globs, or `-` for standard input".to_owned()).into()
+            );
         }
         self.inputs.iter().map(|text| paths::typed(text)).collect()
     }
@@ -106,7 +110,7 @@ impl JobArgs {
         spec.priority = self.priority;
         spec.attempts = self.attempts;
         spec.progress_timeout_ms = self.progress_timeout_ms;
-        spec.check()?;
+        spec.check().map_err(|problem| Usage(problem.detail))?;
         Ok(spec)
     }
 
@@ -124,8 +128,10 @@ impl JobArgs {
     /// If so, with the names it has.
     pub fn check_program(&self, programs: &Programs) -> Result<()> {
         let Some(program) = programs.find(&self.program) else {
-            bail!("no program `{}` here; there are: {}", self.program, programs.names().join(", "));
+            let known = programs.names().join(", ");
+            return Err(Usage(format!("no program `{}` here; there are: {known}", self.program)).into());
         };
-        program.check(&self.args).map_err(|why| anyhow::anyhow!("{}: {why}", self.program))
+        let refused = |why| Usage(format!("{}: {why} (arguments of the program are given with -a)", self.program));
+        Ok(program.check(&self.args).map_err(refused)?)
     }
 }

@@ -100,9 +100,10 @@ pub fn block_on(long_running: bool, command: impl Future<Output = anyhow::Result
     exit.into()
 }
 
-/// Logs to stderr: `GRISTMILL_LOG`, by default `info` for servers and `warn` for commands.
+/// Logs to stderr: `GRISTMILL_LOG`, by default `info` for servers and nothing for commands.
 fn start_logging(long_running: bool) {
-    let default = if long_running { "info" } else { "warn" };
+    // A command says its errors itself; those of the coordinator within `run` are among them.
+    let default = if long_running { "info" } else { "off" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("GRISTMILL_LOG").unwrap_or_else(|_| default.into());
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).try_init();

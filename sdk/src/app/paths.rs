@@ -104,6 +104,9 @@ fn path_of(pattern: &Pattern) -> PathBuf {
 /// # Errors
 /// If the parent directory does not exist.
 pub fn output_url(text: &str) -> Result<(String, PathBuf)> {
+    if text == "-" {
+        bail!("-o takes a path: leave it out to have the result on stdout");
+    }
     let path = if text.starts_with("file:") {
         Location::parse_file(text)?
     } else if text.contains("://") {

@@ -11,6 +11,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 pub struct Progress {
     bars: Option<Bars>,
     quiet: bool,
+    /// Whether the job can be asked for after this command.
+    has_server: bool,
 }
 
 struct Bars {
@@ -23,7 +25,13 @@ impl Progress {
     #[must_use]
     pub fn new(quiet: bool) -> Self {
         let draws = !quiet && std::io::stderr().is_terminal();
-        Self { bars: draws.then(|| Bars { all: MultiProgress::new(), stages: Vec::new() }), quiet }
+        Self { bars: draws.then(|| Bars { all: MultiProgress::new(), stages: Vec::new() }), quiet, has_server: true }
+    }
+
+    /// Leaves out advice that needs a coordinator that goes on.
+    #[must_use]
+    pub fn without_server(self) -> Self {
+        Self { has_server: false, ..self }
     }
 
     /// Says one line, above the bars.
@@ -59,7 +67,7 @@ impl Progress {
                 bar.finish_and_clear();
             }
         }
-        for line in summary(job) {
+        for line in summary(job, self.has_server) {
             self.say(&line);
         }
     }
@@ -85,25 +93,25 @@ fn stage_message(stage: &StageView) -> String {
     message
 }
 
-fn summary(job: &JobView) -> Vec<String> {
+fn summary(job: &JobView, has_server: bool) -> Vec<String> {
     let seconds = job.elapsed_ms as f64 / 1000.0;
     match (&job.state, &job.output, &job.failure) {
         (JobState::Succeeded, Some(output), _) => {
             let read = job.stages.first().map_or(0, |stage| stage.records_in);
             let (input, made) = (size(job.input.bytes), size(output.bytes));
             let line = format!(
-                "{}: {} records ({input}) in, {} records ({made}) out, {seconds:.2} s",
+                "{}: {} ({input}) in, {} ({made}) out, {seconds:.2} s",
                 job.name,
-                grouped(read),
-                grouped(output.records),
+                counted(read, "record"),
+                counted(output.records, "record"),
             );
             let retried: u64 = job.stages.iter().map(|stage| stage.failures + stage.losses).sum();
-            if retried == 0 { vec![line] } else { vec![format!("{line}, {retried} attempts tried again")] }
+            if retried == 0 { vec![line] } else { vec![format!("{line}, {} tried again", counted(retried, "attempt"))] }
         }
         (JobState::Failed, _, Some(failure)) => {
             let mut lines = vec![format!("{}: failed after {seconds:.2} s: {}", job.name, failure.message)];
             let about = failure.task.map_or(String::new(), |task| format!(" --task {task}"));
-            lines.push(format!("next: gristmill job explain {}{about}", job.id));
+            lines.extend(has_server.then(|| format!("next: gristmill job explain {}{about}", job.id)));
             lines
         }
         (state, ..) => vec![format!("{}: {} after {seconds:.2} s", job.name, state.word())],
@@ -124,6 +132,12 @@ pub fn size(bytes: u64) -> String {
         unit += 1;
     }
     format!("{value:.1} {}", UNITS[unit])
+}
+
+/// Writes how many there are: `1 file`, `48,587 records`.
+#[must_use]
+pub fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 /// Writes a number with its thousands apart: `48,587`.

@@ -5,14 +5,16 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use gristmill_client::Client;
+use gristmill_common::limits;
 use gristmill_common::spec::Input;
 use gristmill_worker::Programs;
 
-use super::exit::Exit;
+use super::exit::{self, Exit, Usage};
 use super::follow::{self, Watched};
 use super::job_args::JobArgs;
 use super::paths::Typed;
 use super::progress::Progress;
+use super::signals;
 use super::upload::{self, Uploads};
 use crate::embedded::{Embedded, EmbeddedConfig};
 
@@ -35,7 +37,7 @@ pub struct RunArgs {
     job: JobArgs,
 
     /// Tasks run at a time; one per processor when left out
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::SLOTS)))]
     slots: Option<u32>,
 }
 
@@ -48,6 +50,7 @@ pub async fn run(args: &RunArgs, programs: Programs) -> Result<Exit> {
     args_of_job.check_program(&programs)?;
     let typed = args_of_job.typed_inputs()?;
     let root = |input: &Typed| if let Typed::Local(local) = input { Some(local.root.clone()) } else { None };
+    refuse_input_as_output(args_of_job, &typed)?;
     let mut roots: Vec<_> = typed.iter().filter_map(root).collect();
     roots.extend(args_of_job.output_place()?.map(|(_, parent)| parent));
     roots.sort();
@@ -55,17 +58,30 @@ pub async fn run(args: &RunArgs, programs: Programs) -> Result<Exit> {
     let embedded = Embedded::start(EmbeddedConfig { roots, slots: args.slots }, programs).await?;
     let result = run_job(args_of_job, &typed, embedded.client()).await;
     embedded.stop().await;
-    result
+    // The coordinator is in this process: what it refuses is an error here, not a refusal by somebody else.
+    result.map_err(|error| anyhow::anyhow!(exit::sentence(&error)))
+}
+
+fn refuse_input_as_output(args: &JobArgs, typed: &[Typed]) -> Result<()> {
+    let Some((output, _)) = args.output_place()? else { return Ok(()) };
+    let same = |input: &Typed| matches!(input, Typed::Local(local) if local.url.trim_end_matches('/') == output.trim_end_matches('/'));
+    if typed.iter().any(same) {
+        return Err(Usage(format!("-o names an input, which would be replaced: {output}")).into());
+    }
+    Ok(())
 }
 
 async fn run_job(args: &JobArgs, typed: &[Typed], client: &Client) -> Result<Exit> {
-    let mut progress = Progress::new(args.quiet);
+    let mut progress = Progress::new(args.quiet).without_server();
     let mut inputs: Vec<Input> = Vec::with_capacity(typed.len());
     for input in typed {
         inputs.push(match input {
             Typed::Local(local) => Input::Url(local.url.clone()),
             Typed::Url(url) => Input::Url(url.clone()),
-            Typed::Stdin => Uploads::new(client, false).stdin().await?,
+            Typed::Stdin => tokio::select! {
+                input = async { Uploads::new(client, false).stdin().await } => input?,
+                () = signals::stop() => return Ok(Exit::Interrupted),
+            },
         });
     }
     let spec = args.spec(inputs)?;

@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::follow::{self, Watched};
 use super::job_args::JobArgs;
 use super::paths::Typed;
-use super::progress::{Progress, size};
+use super::progress::{Progress, counted, size};
 use super::upload::{self, Uploads};
 
 /// How long a submit is tried while the coordinator is out of reach: a restart of it is a non-event.
@@ -108,7 +108,8 @@ async fn submit(
         (None, None) => bail!("name a program and its inputs, or a spec with --spec"),
     };
     if uploads.files > 0 {
-        progress.say(&format!("{} files ({}) are in the coordinator's store", uploads.files, size(uploads.bytes)));
+        let (files, bytes) = (counted(uploads.files, "file"), size(uploads.bytes));
+        progress.say(&format!("uploaded {files} ({bytes}) to the coordinator's store"));
     }
     let key = args.idempotency_key.clone().unwrap_or_else(upload::fresh_key);
     let job = retry::idempotent(PATIENCE, || client.submit(&spec, &key, None)).await?;

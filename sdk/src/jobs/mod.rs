@@ -12,6 +12,12 @@ pub use grep::grep;
 pub use no_op::no_op;
 pub use word_count::word_count;
 
+/// Refuses arguments that would be ignored.
+fn no_arguments(args: &[String]) -> anyhow::Result<()> {
+    anyhow::ensure!(args.is_empty(), "no arguments are taken; {} were given", args.len());
+    Ok(())
+}
+
 /// Returns all ready-made jobs under their names.
 #[must_use]
 pub fn all() -> Programs {

@@ -18,5 +18,5 @@ impl BlockMapper for Nothing {
 /// Makes the job.
 #[must_use]
 pub fn no_op() -> Job {
-    Job::map_blocks(|_| Nothing).into()
+    Job::map_blocks(|_| Nothing).check(super::no_arguments).into()
 }

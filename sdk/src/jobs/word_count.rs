@@ -76,7 +76,7 @@ impl BlockMapper for Words {
 /// Makes the job.
 #[must_use]
 pub fn word_count() -> Job {
-    Job::map_blocks(|_| Words).combine(Sum).into()
+    Job::map_blocks(|_| Words).combine(Sum).check(super::no_arguments).into()
 }
 
 #[cfg(test)]

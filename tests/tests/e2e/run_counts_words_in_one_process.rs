@@ -87,12 +87,16 @@ fn a_file_or_a_directory_appears_whole_and_is_not_replaced_unasked() -> Result<(
 #[test]
 fn mistakes_are_named() -> Result<()> {
     let [ernest, _] = texts();
-    let cases: [(&[&str], i32, &str); 5] = [
+    let cases: [(&[&str], i32, &str); 9] = [
         (&["run", "word-count", "no-such-file.txt"], 1, "no-such-file.txt"),
-        (&["run", "word-cuont", &ernest], 1, "word-count"),
-        (&["run", "word-count"], 1, "no inputs"),
+        (&["run", "word-cuont", &ernest], 2, "word-count"),
+        (&["run", "word-count"], 2, "no inputs"),
         (&["run", "word-count", &ernest, "-o", "/no/such/dir/out"], 1, "/no/such/dir"),
-        (&["run", "word-count", &ernest, "--partitions", "0"], 1, "/steps/0/partitions"),
+        (&["run", "word-count", &ernest, "--partitions", "0"], 2, "--partitions"),
+        (&["run", "word-count", &ernest, "--slots", "0"], 2, "--slots"),
+        (&["run", "word-count", &ernest, "-o", &ernest, "--overwrite"], 2, "names an input"),
+        (&["run", "grep", &ernest], 2, "-a"),
+        (&["run", "word-count", "-a", "x", &ernest], 2, "no arguments"),
     ];
     for (args, code, part) in cases {
         let output = gristmill(args).output()?;

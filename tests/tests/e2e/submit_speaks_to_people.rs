@@ -50,12 +50,14 @@ async fn a_refused_job_takes_its_uploads_back() -> Result<()> {
     let file = cluster.path("notes.txt");
     std::fs::write(&file, "x\n")?;
     let mut command = cluster.command();
-    let output = command.args(["submit", "word-count", "--partitions", "0"]).arg(&file).output()?;
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    // No directory is allowed: the coordinator finds out after the upload.
+    let output = command.args(["submit", "word-count", "-o"]).arg(cluster.path("counts.tsv")).arg(&file).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("uploaded 1 file") && said.contains("--allow-path"), "{said}");
     assert_eq!(cluster.client()?.list_files("uploads/").await?, []);
     let mut command = cluster.command();
     let output = command.args(["submit", "grep", "-a", "("]).arg(&file).output()?;
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stderr).contains("regular expression"));
     Ok(())
 }
