@@ -13,8 +13,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use futures_util::{StreamExt, stream};
-use gristmill_common::plan::{Compression, PinnedFile, PlanHead, PlannedStep};
-use gristmill_common::wire::{Location, NamedFile, OutputRef, PlanAnswer, output_name_in};
+use gristmill_common::plan::{Compression, Piece, PinnedFile, PlanHead, PlannedStep, SplitInput};
+use gristmill_common::wire::{Location, NamedFile, Outcome, OutputRef, PlanAnswer, SplitsAnswer, output_name_in};
 use gristmill_common::{
     Code, Fence, Generation, GrantName, JobId, Problem, Reason, Stage, TaskRange, TokenSecret, WorkerId, limits,
 };
@@ -29,7 +29,7 @@ use super::pipe::Link;
 use super::protocol::{Hello, Order, Reply};
 use super::sections::Sections;
 use crate::position::Position;
-use crate::program::{Inputs, Programs, ReadFailed};
+use crate::program::{Inputs, MapInput, MapTask, Program, Programs, ReadFailed, ReduceTask, TaskDone};
 
 /// What was asked for: method and path, the `Range` header, and the body.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -294,4 +294,47 @@ fn a_fetch_that_breaks_off_begins_anew() {
     });
     assert_eq!(texts.collect::<Vec<_>>(), [(4, 3, "abc".to_owned()), (6, 2, "de".to_owned())]);
     assert_eq!(scripted.asked().len(), 2);
+    // A scratch file that cannot be read is the worker's failure, not the map's.
+    let mut section = finder.all("token", &grant, 2, &[output(4), output(6)]).expect("fetched").remove(0);
+    fs::remove_file(scripted.dir.path().join("fetched-0")).expect("removed");
+    let error = section.bytes.read(&mut [0; 8]).expect_err("gone").downcast::<ReadFailed>().expect("with its reason");
+    assert!(matches!(error.0, Reason::Worker { .. }), "{error}");
+}
+
+/// Fails with what it is to read.
+struct Tell;
+
+impl Program for Tell {
+    fn check(&self, _: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn map(&self, _: &[String], task: MapTask<'_>) -> Result<TaskDone, Reason> {
+        let MapInput::Pieces { pieces, .. } = task.input else { panic!("only files") };
+        let told = pieces.iter().map(|piece| format!("{}={}", piece.index, piece.file.version));
+        Err(Reason::Worker { message: told.collect::<Vec<_>>().join(" ") })
+    }
+
+    fn reduce(&self, _: &[String], _: ReduceTask<'_>) -> Result<TaskDone, Reason> {
+        unreachable!("map-only")
+    }
+}
+
+#[test]
+fn a_split_finds_its_files_in_whatever_order_they_come() {
+    let scripted = Scripted::start(|number| match number {
+        0 => Json(plan_of(0)).into_response(),
+        _ => {
+            let piece = |file| Piece { file, start: 0, end: 1 };
+            let file = |index: u32| PinnedFile { version: format!("v{index}"), ..stored(1) };
+            let files = [9, 3, 40, 5].map(|index| NamedFile { index, file: file(index) });
+            let splits = vec![SplitInput::Files(vec![piece(5), piece(40), piece(3)])];
+            Json(SplitsAnswer { splits, files: files.into() }).into_response()
+        }
+    });
+    let grant = GrantName { tasks: TaskRange { first: 0, count: 1 }, ..grant(Stage::Map) };
+    let replies = serve_one(&scripted, &grant, &Programs::default().with("test", Arc::new(Tell)));
+    let Reply::Ended(results) = &replies[1] else { panic!("{replies:?}") };
+    let told = Reason::Worker { message: "5=v5 40=v40 3=v3".into() };
+    assert_eq!(results[0].outcome, Outcome::Failed(told));
 }
