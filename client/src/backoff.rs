@@ -29,6 +29,10 @@ impl Backoff {
     }
 
     /// Draws the next wait.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "jitter that could be foreseen would be none; `next_of` is what decides"
+    )]
     pub fn draw(&mut self) -> Duration {
         let random = getrandom::u64().unwrap_or(u64::MAX / 2);
         self.next_of(random)
