@@ -166,7 +166,10 @@ impl FromStr for Endpoint {
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
             return Err(bad("user names, passwords and queries are not understood"));
         }
-        let (pin, token) = secret.split_once('.').unwrap_or(("", secret));
+        // Without a dot it is a token, or on https the hash alone, as `--url https://HOST#HASH` has it.
+        let alone =
+            if url.scheme() == "https" && secret.parse::<Digest>().is_ok() { (secret, "") } else { ("", secret) };
+        let (pin, token) = secret.split_once('.').unwrap_or(alone);
         let pin = match pin {
             "" => None,
             hash => Some(hash.parse().map_err(|_| bad("what stands between `#` and `.` is not 64 hex digits"))?),
@@ -198,6 +201,15 @@ impl fmt::Debug for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hash_alone_is_a_pin_on_https_and_a_token_on_http() {
+        let hash = "a".repeat(64);
+        let pinned: Endpoint = format!("https://mill:4750#{hash}").parse().expect("valid");
+        assert_eq!((pinned.pin.map(|pin| pin.to_string()), pinned.token), (Some(hash.clone()), None));
+        let plain: Endpoint = format!("http://127.0.0.1:4750#{hash}").parse().expect("valid");
+        assert_eq!((plain.pin, plain.token), (None, Some(hash)));
+    }
 
     #[test]
     fn join_lines_read_back() {

@@ -346,7 +346,8 @@ fn open_tls(config: &CoordinatorConfig, data: &DataDir, address: SocketAddr) -> 
         return Ok(None);
     }
     let (name, own_address) = tls::own_names();
-    let mut names = vec![name, "localhost".to_owned(), address.ip().to_string()];
+    let mut names: Vec<String> = [&name, "localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    names.extend(Some(address.ip()).filter(|ip| !ip.is_unspecified() && !ip.is_loopback()).map(|ip| ip.to_string()));
     names.extend(own_address.map(|address| address.to_string()));
     names.extend(config.public_host().ok().flatten());
     Tls::self_signed(data.path(), names).map(Some)

@@ -133,7 +133,12 @@ impl StorageError {
             Self::InputChanged { .. } => Code::Stale,
             Self::Exists { .. } => Code::Conflict,
             Self::Full { .. } => Code::StorageFull,
-            Self::Io { .. } => Code::Internal,
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Code::Forbidden,
+                io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => Code::Invalid,
+                _ if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Code::Invalid,
+                _ => Code::Internal,
+            },
         }
     }
 

@@ -60,6 +60,17 @@ impl Target {
         Ok(Self { is_directory: url.ends_with('/'), staging, aside, path })
     }
 
+    /// Refuses a target in whose directory nothing can be made: better before the job than after it.
+    pub(crate) fn check_writable(&self) -> Result<(), StorageError> {
+        let failed = |error| StorageError::io("write to the directory of", &self.path, error);
+        match fs::File::create_new(&self.staging) {
+            Ok(_) => fs::remove_file(&self.staging).map_err(failed),
+            // An earlier try of the same job was interrupted here.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     /// Refuses a target that is taken, unless it may be overwritten.
     pub(crate) fn check_free(&self, overwrite: bool) -> Result<(), StorageError> {
         let Ok(metadata) = self.path.symlink_metadata() else { return Ok(()) };

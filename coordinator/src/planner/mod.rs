@@ -53,7 +53,12 @@ pub async fn plan(
 async fn check_output(job: JobId, spec: &JobSpec, roots: &Roots) -> Result<(), Problem> {
     let Some(url) = spec.output.url.clone() else { return Ok(()) };
     let (roots, overwrite) = (roots.clone(), spec.output.overwrite);
-    let checked = tokio::task::spawn_blocking(move || Target::resolve(&url, job, &roots)?.check_free(overwrite)).await;
+    let check = move || {
+        let target = Target::resolve(&url, job, &roots)?;
+        target.check_free(overwrite)?;
+        target.check_writable()
+    };
+    let checked = tokio::task::spawn_blocking(check).await;
     let checked = checked.map_err(|error| Problem::new(Code::Internal, format!("checking the output: {error}")))?;
     checked.map_err(|error| misplaced(&error, "/output/url".to_owned()))
 }
