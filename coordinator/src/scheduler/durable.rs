@@ -462,6 +462,7 @@ impl Durable {
             if let Some(win) = at.maps.unwin(map) {
                 at.unhold(&win);
                 at.maps.below.insert(map, below);
+                at.maps.former.insert(map, win.output.digest);
             }
         }
         at.generation.0 = at.generation.0.saturating_add(1);

@@ -179,9 +179,39 @@ impl Scheduler {
         }
         for tasks in winning {
             let first_fence = fence_of(tasks.first);
-            acks.push(FenceRange { first: first_fence, count: tasks.count }, Verdict::Accepted);
+            let fences = FenceRange { first: first_fence, count: tasks.count };
+            // What won before may have ended the job.
+            if let Some(verdict) = self.verdict_on_job(granted) {
+                acks.push(fences, verdict);
+                continue;
+            }
+            let strayed = self.strayed(granted, tasks, &done);
+            acks.push(fences, Verdict::Accepted);
             self.win(worker, granted, tasks, first_fence, done.clone());
+            if let Some(map) = strayed {
+                self.fail_strayed(granted, map);
+            }
         }
+    }
+
+    /// A map that is won again with another output than a reduce that is won has read.
+    fn strayed(&self, granted: &GrantName, tasks: TaskRange, done: &Done) -> Option<TaskName> {
+        let step = self.durable.jobs.get(&granted.job)?.step(granted.step)?;
+        if granted.stage != Stage::Map || step.reduces.won_count() == 0 {
+            return None;
+        }
+        let mut former = step.maps.former.range(tasks.first..tasks.end());
+        former.find(|(_, digest)| **digest != done.output.digest).map(|(&map, _)| granted.task(map))
+    }
+
+    fn fail_strayed(&mut self, granted: &GrantName, map: TaskName) {
+        let message = format!(
+            "the output of {map} was lost and made again, and is not what it was before: the program is not deterministic, \
+             and parts of both would not fit together; keep times, random numbers and the order of hash maps out of \
+             what it emits"
+        );
+        let reason = Reason::UserError { message: message.clone(), at: None };
+        self.fail_task(granted, map, &reason, message);
     }
 
     /// Whether a later step is under way, so that nothing needs the report.

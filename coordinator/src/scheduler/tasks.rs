@@ -31,6 +31,8 @@ pub(crate) struct Tasks {
     pub(crate) trouble: BTreeMap<u32, Trouble>,
     /// The first fence that may win, of tasks that were reopened.
     pub(crate) below: BTreeMap<u32, Fence>,
+    /// Digests of the outputs that reopened tasks had before.
+    pub(crate) former: BTreeMap<u32, String>,
     pub(crate) totals: Totals,
 }
 

@@ -64,8 +64,8 @@ impl Store {
     /// Writing the same attempt's output again replaces it by an equal one.
     ///
     /// # Errors
-    /// [`StoreError::Quota`] past the job's share, [`StorageError::Full`] at the reserve, [`StoreError::Damaged`] for bytes that are no run of
-    /// this attempt, [`StorageError::Broken`] when the body fails; nothing appears then.
+    /// [`StoreError::Quota`] past the job's share, [`StorageError::Full`] at the reserve, [`StoreError::Damaged`] for bytes
+    /// that are no run of this attempt, [`StorageError::Broken`] when the body fails; nothing appears then.
     pub async fn put_output<S, E>(&self, name: &str, body: S) -> Result<RunSummary, StoreError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin + Send,

@@ -103,6 +103,38 @@ fn a_worker_that_cannot_run_a_task_leaves_it_to_others() {
 }
 
 #[test]
+fn a_map_that_is_made_again_after_a_reduce_read_it_has_to_come_out_the_same() {
+    for (digest, ends) in [("00", &["won", "granted"][..]), ("01", &["won", "job_failed"][..])] {
+        let mut world = World::new();
+        let job = world.job(1, 2);
+        let mut worker = world.worker("h", 2);
+        let answer = world.answered(&mut worker);
+        let map = worker.grants(&answer)[0];
+        worker.done_here(&map);
+        let answer = world.answered(&mut worker);
+        let reduces = worker.grants(&answer)[0];
+        assert_eq!(reduces.tasks.count, 2);
+        worker.report(&reduces, TaskRange::one(0), Ended::Done(made(Location::Nothing)));
+        let name = TaskName { step: 0, stage: gristmill_common::Stage::Map, index: 0 };
+        let lost = Reason::LostOutput { map: name, fence: map.first_fence, message: "bad checksum".to_owned() };
+        worker.report(&reduces, TaskRange::one(1), Ended::Failed(lost));
+        let answer = world.answered(&mut worker);
+        let again = worker.grants(&answer)[0];
+        world.forget();
+        let mut done = made(Location::Worker(worker.request.worker));
+        done.output.digest = digest.to_owned();
+        worker.report(&again, again.tasks, Ended::Done(done));
+        let answer = world.answered(&mut worker);
+        assert_eq!(verdicts(&answer), [Verdict::Accepted]);
+        world.happened(ends);
+        if digest == "01" {
+            let failure = world.scheduler.job_view(job, world.now).unwrap().failure.unwrap();
+            assert!(failure.message.contains("not deterministic") && failure.task == Some(name), "{failure:?}");
+        }
+    }
+}
+
+#[test]
 fn a_lost_output_runs_its_map_again_and_the_older_report_cannot_win() {
     let mut world = World::new();
     let job = world.job(2, 1);
