@@ -298,15 +298,17 @@ async fn a_full_disk_costs_no_worker_its_lease() {
     let (journal, mood) = Moody::new();
     let store = Store::open(home.path()).expect("a store");
     let surroundings = Surroundings { store, roots: Arc::new(Roots::none()) };
-    let config = SchedulerConfig { lease_ms: 300, ..SchedulerConfig::default() };
+    let config = SchedulerConfig { lease_ms: 1_500, ..SchedulerConfig::default() };
     let driver = start(Box::new(journal), TokenSecret::new([1; 32]), config, surroundings).await.expect("starts");
     driver.handle.command(submit(1)).await.expect("accepted");
     until(&driver.handle, 1, JobState::Running).await;
     assert!(!driver.handle.poll(poll(1, 2)).await.expect("an answer").grants.is_empty());
+    // Answered when the grants are durable: the submit is what finds no room.
+    assert_eq!(state(&driver.handle, 1).await, Some(JobState::Running));
     mood.store(FULL, Ordering::SeqCst);
     let handle = driver.handle.clone();
     let submitted = tokio::spawn(async move { handle.command(submit(2)).await });
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_millis(2_000)).await;
     mood.store(WELL, Ordering::SeqCst);
     submitted.await.expect("no panic").expect("kept");
     let workers = driver.handle.query(|scheduler, now| scheduler.workers(now)).await.expect("answers").workers;
