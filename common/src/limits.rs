@@ -115,8 +115,6 @@ pub const PAGE_ITEMS: usize = 1_000;
 pub const DRAIN_DEADLINE_MS: u64 = 5_000;
 /// How long a worker that drains waits for what it runs, for acknowledgements and for relays, in milliseconds.
 pub const WORKER_DRAIN_MS: u64 = 600_000;
-/// Log kept of one attempt: this much of its head and as much of its tail, in bytes.
-pub const LOG_HALF_BYTES: usize = 64 << 10;
 
 /// Commands waiting for the driver; API calls beyond get a 503 with Retry-After.
 pub const DRIVER_QUEUE: usize = 65_536;
