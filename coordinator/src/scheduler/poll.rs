@@ -94,7 +94,9 @@ impl Scheduler {
                 }
             };
         }
-        if request.incarnation > known.incarnation || (request.incarnation == known.incarnation && known.is_silent) {
+        // One that is silent rules nobody out, whatever number it claimed: a made-up one must not lock its directory's
+        // owner out for good.
+        if request.incarnation > known.incarnation || known.is_silent {
             return Ok(Admission::Reborn);
         }
         let (theirs, ours) = (request.incarnation, known.incarnation);
