@@ -9,8 +9,8 @@ use crate::store::Store;
 /// Looks at every part and writes the manifest. Writing an equal one again changes nothing.
 pub(super) fn commit(output: &Finished, store: &Store, steps: Steps<'_>) -> Result<OutputView, CommitError> {
     for part in &output.parts {
-        // Its index is checked here, its blocks were when it arrived and will be when they are read.
-        part.open(store)?;
+        // Every block, though each was checked when it arrived: once the manifest is there nothing can be made again.
+        part.verify(store)?;
     }
     let parts = output.parts.iter().map(|part| ManifestPart {
         name: part_name(part.index),

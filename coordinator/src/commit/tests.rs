@@ -263,6 +263,22 @@ async fn a_lost_or_damaged_part_is_named() {
 }
 
 #[tokio::test]
+async fn a_flipped_byte_of_a_stored_part_is_found_before_there_is_a_manifest() {
+    let mut job = Job::new("", true).await;
+    job.spec.output.url = None;
+    let blob = job.world.blob(Stage::Reduce, 2, job.parts[2].1);
+    let mut bytes = fs::read(&blob).expect("there");
+    // Behind the header: the index does not see it.
+    bytes[40] ^= 1;
+    fs::write(&blob, &bytes).expect("flipped");
+    let error = job.commit().await.expect_err("damaged");
+    assert!(matches!(error, CommitError::Lost { index: 2, .. }), "{error}");
+    bytes[40] ^= 1;
+    fs::write(&blob, &bytes).expect("restored");
+    job.commit().await.expect("committed");
+}
+
+#[tokio::test]
 async fn a_job_without_records_has_an_output_too() {
     let mut job = Job::new("out", true).await;
     job.parts = (0..3).map(|index| (index, Fence(0), Output::default())).collect();

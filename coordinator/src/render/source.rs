@@ -4,10 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gristmill_common::wire::{Location, Output, output_name};
 use gristmill_common::{Code, Fence, JobId, Problem, Stage};
-use gristmill_runs::{RunError, RunFile};
+use gristmill_runs::{RunError, RunFile, verify_run};
 use gristmill_storage::StorageError;
 
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// A part: the output of one task of a stage nobody shuffles.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,13 +73,28 @@ impl PartSource {
                 let bytes = STANDARD.decode(text).map_err(|error| bad(format!("its report is damaged: {error}")))?;
                 RunFile::from_bytes(bytes).map_err(|error| RenderError::run(self.index, &error))?
             }
-            Location::Store => store.open_output(&self.name).map_err(|error| bad(error.to_string()))?,
+            Location::Store => store.open_output(&self.name).map_err(|error| match error {
+                // The system refused; the part may well be there.
+                StoreError::Storage(error) => RenderError::Storage(error),
+                error => bad(error.to_string()),
+            })?,
             Location::Worker(worker) => {
                 return Err(bad(format!("it was left on worker {worker} and never sent to the store")));
             }
         };
         self.check(&run).map_err(bad)?;
         Ok(Some(run))
+    }
+
+    /// Reads every block of it. Blocks.
+    ///
+    /// # Errors
+    /// As [`PartSource::open`].
+    pub fn verify(&self, store: &Store) -> Result<(), RenderError> {
+        if let Some(run) = self.open(store)? {
+            verify_run(&run).map_err(|error| RenderError::run(self.index, &error))?;
+        }
+        Ok(())
     }
 
     fn check(&self, run: &RunFile) -> Result<(), String> {
