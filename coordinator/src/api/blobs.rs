@@ -20,9 +20,9 @@ use super::exchange::plan_of;
 use super::guard::Grant;
 use super::ranged::{self, Slice};
 use super::{App, output};
-use crate::render::{self, PartSource};
+use crate::render::{self, PartSource, RenderError};
 use crate::scheduler::Command;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, blocking};
 
 /// Bytes of one chunk of an answer; a reader holds two of them.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -73,11 +73,25 @@ pub(super) async fn part(
     let found = app.driver.query(move |scheduler, _| {
         let stage =
             if scheduler.spec(job)?.steps.get(usize::from(step))?.reduces() > 0 { Stage::Reduce } else { Stage::Map };
-        Some((stage, scheduler.part(job, step, index)?))
+        Some((stage, scheduler.part(job, step, index)))
     });
-    let (stage, (fence, output)) = found.await?.ok_or_else(|| no_such("part"))?;
+    let (stage, part) = found.await?.ok_or_else(|| no_such("part"))?;
+    let Some((fence, output)) = part else {
+        return Err(Refusal::new(Code::Stale, format!("part {index} is not made, or is being made again")));
+    };
     let range = ranged::asked(&headers);
     let source = PartSource::new(job, step, stage, index, fence, output);
+    let (store, looked_at, is_whole) = (app.store.clone(), source.clone(), range.is_none());
+    // All of it where all is wanted: damage in the middle would otherwise only break the answer off, again and again.
+    let found = blocking(move || if is_whole { looked_at.verify(&store) } else { looked_at.open(&store).map(drop) });
+    if let Err(error) = found.await {
+        if matches!(error, RenderError::Part { .. }) {
+            let lost = Command::LoseParts { job, step, parts: vec![(index, fence)], why: error.to_string() };
+            app.driver.command(lost).await?;
+            return Err(Refusal::new(Code::Stale, format!("{error}; it is made again")));
+        }
+        return Err(error.problem().into());
+    }
     Ok(output::text(render::part(&app.store, source, range).await?, range.is_some()))
 }
 

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use gristmill_common::api::{JobFailure, JobState};
-use gristmill_common::{Code, JobId, JobSpec, Problem, limits};
+use gristmill_common::wire::Output;
+use gristmill_common::{Code, Fence, JobId, JobSpec, Problem, limits};
 use gristmill_storage::Roots;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Message, PlanRefusals, Query};
-use crate::commit;
+use crate::commit::{self, CommitError};
 use crate::journal::thread::Link;
 use crate::planner;
 use crate::scheduler::{Command, Entry, Reply, Scheduler};
@@ -116,14 +117,22 @@ impl Effects {
 
     /// Makes a job's output visible, however often that has to be tried.
     pub(super) fn commit(&self, job: JobId, scheduler: &Scheduler) {
-        let (Some(spec), Some(parts)) = (scheduler.spec(job), scheduler.parts(job)) else { return };
+        let (Some(spec), Some(parts_of_job)) = (scheduler.spec(job), scheduler.parts(job)) else { return };
         let (surroundings, inbox) = (self.surroundings.clone(), self.inbox.clone());
         self.spawn(async move {
             let mut wait_ms = limits::COMMIT_BACKOFF_MS;
             let output = loop {
-                let (parts, Surroundings { store, roots }) = (parts.clone(), &surroundings);
+                let (parts, Surroundings { store, roots }) = (parts_of_job.clone(), &surroundings);
                 let why = match guarded(commit::commit(job, &spec, parts, store, roots)).await {
                     Ok(Ok(output)) => break output,
+                    Ok(Err(CommitError::Lost { index, why })) => {
+                        tracing::error!(%job, index, why, "a part is lost; its task runs again");
+                        let lost = lost_part(job, &spec, &parts_of_job, index, &why);
+                        if let Some(Reply::Done) | None = send(&inbox, lost).await {
+                            return;
+                        }
+                        format!("part {index} is lost: {why}")
+                    }
                     Ok(Err(error)) => error.to_string(),
                     Err(panic) => format!("it panicked: {panic}; this is a bug in Gristmill"),
                 };
@@ -191,6 +200,13 @@ async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, String> {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         text.unwrap_or("it gave no text").to_owned()
     })
+}
+
+/// Says that the commit cannot find a part.
+fn lost_part(job: JobId, spec: &JobSpec, parts: &[(u32, Fence, Output)], index: u32, why: &str) -> Command {
+    let step = u16::try_from(spec.steps.len().saturating_sub(1)).unwrap_or(u16::MAX);
+    let parts = parts.iter().filter(|part| part.0 == index).map(|(index, fence, _)| (*index, *fence)).collect();
+    Command::LoseParts { job, step, parts, why: why.to_owned() }
 }
 
 async fn drop_blobs(surroundings: &Surroundings, job: JobId) {

@@ -84,6 +84,17 @@ pub enum Command {
         /// Whether the job's own share of the store is used up, which waiting does not change.
         past_quota: bool,
     },
+    /// Parts that the store should have are gone or damaged.
+    LoseParts {
+        /// The job.
+        job: JobId,
+        /// The step that made them.
+        step: u16,
+        /// Their indexes and the attempts that won them.
+        parts: Vec<(u32, Fence)>,
+        /// What is wrong with them.
+        why: String,
+    },
     /// End the job without a result.
     CancelJob {
         /// The job.

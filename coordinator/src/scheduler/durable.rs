@@ -241,7 +241,9 @@ impl Durable {
             Entry::Adopted { .. } => {}
             Entry::OutputStored { job, step, map, fence } => self.store(*job, *step, *map, *fence),
             Entry::OutputUnshared { job, step, map, fence } => self.unshare(*job, *step, *map, *fence),
-            Entry::TaskReopened { job, step, maps, below, .. } => self.reopen(*job, *step, *maps, *below),
+            Entry::TaskReopened { job, step, stage, tasks, below, .. } => {
+                self.reopen(*job, *step, *stage, *tasks, *below);
+            }
             Entry::CommitStarted { job } => self.start_commit(*job),
             Entry::JobSucceeded { job, at, output } => {
                 self.end(*job, |stages| Life::Succeeded { at: *at, output: output.clone(), stages });
@@ -455,17 +457,35 @@ impl Durable {
         }
     }
 
-    fn reopen(&mut self, job: JobId, step: u16, maps: TaskRange, below: Fence) {
+    fn reopen(&mut self, job: JobId, step: u16, stage: Stage, tasks: TaskRange, below: Fence) {
         let Some(at) = self.step_mut(job, step) else { return };
-        let won = at.maps.won_within(maps);
-        for map in won.iter().flat_map(|(start, end)| start..end).filter_map(|map| u32::try_from(map).ok()) {
-            if let Some(win) = at.maps.unwin(map) {
+        let is_part = stage == at.last_stage();
+        let won = at.tasks(stage).won_within(tasks);
+        for task in won.iter().flat_map(|(start, end)| start..end).filter_map(|task| u32::try_from(task).ok()) {
+            let Some(win) = at.tasks_mut(stage).unwin(task) else { continue };
+            at.tasks_mut(stage).below.insert(task, below);
+            if is_part {
+                at.tasks_mut(stage).trouble.entry(task).or_default().lost_outputs += 1;
+            } else {
                 at.unhold(&win);
-                at.maps.below.insert(map, below);
-                at.maps.former.insert(map, win.output.digest);
+                at.maps.former.insert(task, win.output.digest);
             }
         }
-        at.generation.0 = at.generation.0.saturating_add(1);
+        if stage == Stage::Map {
+            at.generation.0 = at.generation.0.saturating_add(1);
+        }
+        self.resume(job);
+    }
+
+    /// A job that commits and lacks a part runs again.
+    fn resume(&mut self, job: JobId) {
+        let Some(resumed) = self.jobs.get_mut(&job) else { return };
+        if let Life::Committing(steps) = &mut resumed.life
+            && steps.last().is_some_and(|last| !last.is_done())
+        {
+            resumed.life = Life::Running(std::mem::take(steps));
+            self.queue.insert(resumed.rank(job));
+        }
     }
 
     fn start_commit(&mut self, job: JobId) {

@@ -143,20 +143,26 @@ pub enum Entry {
         /// The attempt that wrote it.
         fence: Fence,
     },
-    /// Outputs of won maps are lost: the maps run again, and no report of an attempt below the fence can win any more.
+    /// Outputs of won tasks are lost: the tasks run again, and no report of an attempt below the fence can win any more.
+    ///
+    /// For a part of the last step of a job that commits, the job goes back to running.
     TaskReopened {
         /// The job.
         job: JobId,
         /// The step.
         step: u16,
-        /// The maps.
-        maps: TaskRange,
+        /// Half of the step; entries from before parts could be lost do not say it and mean maps.
+        #[serde(default = "maps_only")]
+        stage: Stage,
+        /// The tasks.
+        #[serde(alias = "maps")]
+        tasks: TaskRange,
         /// The first fence that may win.
         below: Fence,
         /// Why, for people.
         why: String,
     },
-    /// All tasks are won: from here the job can only succeed.
+    /// All tasks are won: from here the job can only succeed, or lose a part and come here again.
     CommitStarted {
         /// The job.
         job: JobId,
@@ -191,6 +197,10 @@ pub enum Entry {
         /// The job.
         job: JobId,
     },
+}
+
+fn maps_only() -> Stage {
+    Stage::Map
 }
 
 /// The key of a submit and what was submitted under it.

@@ -16,6 +16,7 @@ mod grant;
 mod invariants;
 mod jobs;
 mod lease;
+mod parts;
 mod poll;
 mod range_set;
 mod reach;
@@ -141,6 +142,7 @@ impl Scheduler {
             Command::RefuseOutput { job, step, map, fence, why, past_quota } => {
                 (self.refuse_output(job, (step, map, fence), why, past_quota), true)
             }
+            Command::LoseParts { job, step, parts, why } => (self.lose_parts(job, step, &parts, &why), true),
             Command::CancelJob { job } => (self.cancel(job), true),
             Command::RemoveJob { job } => (self.remove(job), true),
             Command::DrainWorker { worker } => (self.drain(worker), false),

@@ -99,7 +99,12 @@ impl Scheduler {
         let name =
             self.soft.workers.get(&holder).map_or_else(|| holder.to_string(), |worker| worker.about.name.clone());
         for (start, end) in lost.iter() {
-            self.reopen(job, step, task_range(start, end), format!("output on worker {name} lost: {why}"));
+            self.reopen(
+                job,
+                (step, Stage::Map),
+                task_range(start, end),
+                format!("output on worker {name} lost: {why}"),
+            );
         }
     }
 

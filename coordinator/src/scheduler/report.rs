@@ -4,10 +4,15 @@
 //! grant was lost with the journal's tail. It is refused where the plan or the executable may have been another one
 //! (`Step::floor`), and where its task was reopened since (`Tasks::below`).
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gristmill_common::api::{JobFailure, JobState};
 use gristmill_common::reason::bounded;
-use gristmill_common::wire::{Ack, Done, Location, Outcome, Report, TaskResult, Verdict};
-use gristmill_common::{Fence, FenceRange, GrantName, Reason, Stage, TaskName, TaskRange, WorkerId, grant, limits};
+use gristmill_common::wire::{Ack, Done, Location, Outcome, Output, Report, TaskResult, Verdict};
+use gristmill_common::{
+    Fence, FenceRange, GrantName, JobId, Reason, Stage, TaskName, TaskRange, WorkerId, grant, limits,
+};
+use gristmill_runs::{RunFile, verify_run};
 
 use super::Scheduler;
 use super::durable::Step;
@@ -140,7 +145,8 @@ impl Scheduler {
         acks: &mut Acks,
     ) {
         let Some(step) = self.durable.jobs.get(&granted.job).and_then(|job| job.step(granted.step)) else { return };
-        let Some(done) = checked(done, worker, step.last_stage() == granted.stage) else {
+        let is_part = step.last_stage() == granted.stage;
+        let Some(done) = checked(done, worker, is_part, fences) else {
             return acks.push(fences, Verdict::Conflict);
         };
         let table = step.tasks(granted.stage);
@@ -324,7 +330,7 @@ impl Scheduler {
                 format!("the output of {name} was lost {}, the last time: {reason}; see to the disks", times(lost));
             return self.fail_task(granted, name, reason, message);
         }
-        self.reopen(job, step, TaskRange::one(map), reason.to_string());
+        self.reopen(job, (step, Stage::Map), TaskRange::one(map), reason.to_string());
     }
 
     fn unshare(&mut self, granted: &GrantName, map: TaskName, fence: Fence) {
@@ -338,9 +344,9 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn reopen(&mut self, job: gristmill_common::JobId, step: u16, maps: TaskRange, why: String) {
+    pub(super) fn reopen(&mut self, job: JobId, (step, stage): (u16, Stage), tasks: TaskRange, why: String) {
         let below = Fence(self.soft.next_fence);
-        self.record(Entry::TaskReopened { job, step, maps, below, why: bounded(why) });
+        self.record(Entry::TaskReopened { job, step, stage, tasks, below, why: bounded(why) });
         self.soft.fresh.insert(job);
     }
 }
@@ -348,15 +354,19 @@ impl Scheduler {
 /// How long a task is kept for others than the worker that could not run it, in milliseconds: they may never come.
 const AVOID_MS: u64 = 10_000;
 
-fn times(n: u32) -> String {
+pub(super) fn times(n: u32) -> String {
     if n == 1 { "once".to_owned() } else { format!("{n} times") }
 }
 
 /// Checks what a peer says of its output, and cuts its counters; `None` for what cannot be.
-fn checked(mut done: Done, worker: WorkerId, is_part: bool) -> Option<Done> {
-    let fits = match &done.output.at {
-        Location::Nothing | Location::Store => true,
-        Location::Inline(bytes) => bytes.len() <= limits::INLINE_OUTPUT_BYTES.div_ceil(3) * 4,
+fn checked(mut done: Done, worker: WorkerId, is_part: bool, fences: FenceRange) -> Option<Done> {
+    let output = &done.output;
+    let fits = match &output.at {
+        Location::Nothing => (output.records, output.bytes, output.text_bytes) == (0, 0, 0),
+        Location::Store => true,
+        Location::Inline(text) => {
+            text.len() <= limits::INLINE_OUTPUT_BYTES.div_ceil(3) * 4 && is_run(text, output, is_part, fences)
+        }
         Location::Worker(holder) => *holder == worker && !is_part,
     };
     done.counters.retain(|name, _| name.len() <= limits::COUNTER_NAME_BYTES);
@@ -364,6 +374,19 @@ fn checked(mut done: Done, worker: WorkerId, is_part: bool) -> Option<Done> {
         done.counters.pop_last();
     }
     (fits && done.output.digest.len() <= DIGEST_CHARACTERS).then_some(done)
+}
+
+/// Whether the text is a whole run file of this attempt: whoever reads it later could only call it lost.
+fn is_run(text: &str, output: &Output, is_part: bool, fences: FenceRange) -> bool {
+    let run = STANDARD.decode(text).ok().and_then(|bytes| RunFile::from_bytes(bytes).ok());
+    let Some((run, (header, summary))) = run.and_then(|run| verify_run(&run).ok().map(|found| (run, found))) else {
+        return false;
+    };
+    // A run names one attempt, so a range of them cannot share it.
+    let is_theirs = fences.count == 1 && header.fence == fences.first && summary.records == output.records;
+    let digest = u64::from_str_radix(&output.digest, 16).ok();
+    let is_same = (summary.text_bytes, Some(summary.digest)) == (output.text_bytes, digest);
+    is_theirs && run.is_part() == is_part && (!is_part || is_same)
 }
 
 /// Room for any digest in hex.

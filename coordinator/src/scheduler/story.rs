@@ -64,8 +64,8 @@ fn line(entry: &Entry, task: TaskName, attempts: &mut Vec<Fence>) -> Option<Stri
         Entry::OutputUnshared { step, map, fence, .. } => {
             is_map(task, *step, *map).then(|| format!("output of {fence} cannot be opened by others of its host"))
         }
-        Entry::TaskReopened { step, maps, why, .. } => {
-            let own = (task.step, task.stage) == (*step, gristmill_common::Stage::Map) && maps.contains(task.index);
+        Entry::TaskReopened { step, stage, tasks, why, .. } => {
+            let own = (task.step, task.stage) == (*step, *stage) && tasks.contains(task.index);
             own.then(|| format!("opened again: {why}"))
         }
         Entry::JobFailed { failure, .. } => Some(format!("job failed: {}", failure.message)),

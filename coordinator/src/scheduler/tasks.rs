@@ -4,7 +4,7 @@
 //!            grant                win
 //!   open ──────────────▶ running ─────▶ won
 //!    ▲  ◀── fail, lose ────┘             │
-//!    │ ◀───────── reopen (maps only) ────┘      open ── late report ──▶ won
+//!    │ ◀───────── reopen (output lost) ──┘      open ── late report ──▶ won
 //! ```
 //!
 //! Invariant: `open`, `running` and `won` cover every task of the stage once. Nothing here decides; `apply` calls it.

@@ -10,7 +10,7 @@ use gristmill_common::{Digest, Epoch, JobId, Problem, SessionId, Stage, TokenSec
 
 use super::network::{Event, Whom};
 use super::oracle::Moment;
-use super::work::{NOTHING, sequential};
+use super::work::{NOTHING, sequential, value_of};
 use super::world::World;
 use crate::scheduler::{Bug, Command, Durable, Entry, Loss, Now, Outcome, Reply, Scheduler, SchedulerConfig};
 
@@ -334,9 +334,16 @@ impl World {
         for (index, fence, output) in parts {
             values.push(match output.at {
                 Location::Nothing => NOTHING,
-                Location::Inline(text) => text.parse().unwrap(),
-                Location::Store => *(self.store.get(&output_name(job, step, stage, index, fence)))
-                    .ok_or_else(|| format!("part {index} of {job} is not in the store"))?,
+                Location::Inline(text) => value_of(&text),
+                Location::Store => match self.store.get(&output_name(job, step, stage, index, fence)) {
+                    Some(value) => *value,
+                    None => {
+                        self.seen("commit went back");
+                        let why = "not in the store".to_owned();
+                        let lost = Command::LoseParts { job, step, parts: vec![(index, fence)], why };
+                        return self.command(lost, To::Nobody);
+                    }
+                },
                 Location::Worker(worker) => return Err(format!("part {index} of {job} is on worker {worker}")),
             });
         }

@@ -23,6 +23,8 @@ pub(super) struct Options {
     pub(super) user_failure: u64,
     pub(super) worker_failure: u64,
     pub(super) damage: u64,
+    /// Chance per second, in thousandths, that a blob of the store disappears.
+    pub(super) store_loss: u64,
     pub(super) lease_ms: u64,
     pub(super) workers: Vec<Machine>,
     pub(super) jobs: Vec<JobPlan>,
@@ -73,7 +75,7 @@ impl Options {
             })
             .collect();
         let jobs = (0..r.between(1, 3)).map(|_| JobPlan::new(&mut r)).collect();
-        Self {
+        let mut options = Self {
             seed,
             bug,
             faults_ms: r.between(500, 6_000),
@@ -89,11 +91,15 @@ impl Options {
             user_failure: one(&mut r, 300, 150),
             worker_failure: one(&mut r, 200, 150),
             damage: one(&mut r, 300, 100),
+            store_loss: 0,
             lease_ms: r.between(1_000, 3_000),
             workers,
             jobs,
             json: r.chance(20),
-        }
+        };
+        // Last, so that older seeds keep their worlds.
+        options.store_loss = one(&mut r, 300, 900);
+        options
     }
 }
 

@@ -149,9 +149,11 @@ impl Lineage {
                     *holder = None;
                 }
             }
-            Entry::TaskReopened { job, step, maps, below: Fence(below), .. } => {
-                for map in maps.iter() {
-                    let name = (*job, TaskName { step: *step, stage: Stage::Map, index: map });
+            Entry::TaskReopened { job, step, stage, tasks, below: Fence(below), .. } => {
+                // Maps do not matter any more then: it can only be a part, and the job runs again.
+                self.committing.remove(job);
+                for task in tasks.iter() {
+                    let name = (*job, TaskName { step: *step, stage: *stage, index: task });
                     self.won.remove(&name);
                     self.below.insert(name, *below);
                 }

@@ -1,7 +1,10 @@
 //! What tasks compute: hashes of what they read. The sequential run of the same functions is the oracle of every output.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gristmill_common::wire::{Done, Location, Output};
-use gristmill_common::{Digest, WorkerId};
+use gristmill_common::{Digest, Fence, WorkerId};
+use gristmill_runs::{PartWriter, RunFile, RunHeader, RunSummary, RunWriter, Source as _};
 
 use super::options::JobPlan;
 use super::random::mix;
@@ -60,14 +63,44 @@ pub(super) fn place_of(value: u64) -> Place {
     }
 }
 
-pub(super) fn done(value: u64, worker: WorkerId, is_part: bool) -> Done {
+/// An output that travels in its report: a run file with the value as its only key.
+fn run_of(value: u64, fence: Fence, is_part: bool) -> (Vec<u8>, RunSummary) {
+    let (mut bytes, key) = (Vec::new(), value.to_le_bytes());
+    let summary = if is_part {
+        let mut writer = PartWriter::new(&mut bytes, fence, false).unwrap();
+        writer.push(&key, b"").unwrap();
+        writer.finish().unwrap()
+    } else {
+        let header = RunHeader { fence, partitions: 1, compress: false };
+        let mut writer = RunWriter::new(&mut bytes, header).unwrap();
+        writer.push(0, &key, b"").unwrap();
+        writer.finish().unwrap()
+    };
+    (bytes, summary)
+}
+
+/// What `run_of` wrote.
+pub(super) fn value_of(text: &str) -> u64 {
+    let run = RunFile::from_bytes(STANDARD.decode(text).unwrap()).unwrap();
+    let mut reader = run.reader(0);
+    assert!(reader.advance().unwrap());
+    u64::from_le_bytes(reader.key().try_into().unwrap())
+}
+
+pub(super) fn done(value: u64, fence: Fence, worker: WorkerId, is_part: bool) -> Done {
+    let mut summary = RunSummary { records: u64::from(value != NOTHING), digest: value, ..RunSummary::default() };
+    summary.bytes = summary.records * 100;
     let at = match place_of(value) {
         Place::Nothing => Location::Nothing,
-        Place::Inline => Location::Inline(value.to_string()),
+        Place::Inline => {
+            let (bytes, of_run) = run_of(value, fence, is_part);
+            summary = of_run;
+            Location::Inline(STANDARD.encode(bytes))
+        }
         Place::File if is_part => Location::Store,
         Place::File => Location::Worker(worker),
     };
-    let records = u64::from(value != NOTHING);
-    let output = Output { records, bytes: records * 100, text_bytes: 0, digest: format!("{value:016x}"), at };
+    let RunSummary { records, bytes, text_bytes, digest } = summary;
+    let output = Output { records, bytes, text_bytes, digest: format!("{digest:016x}"), at };
     Done { output, records_in: 1, took_ms: 1, counters: std::iter::once(("tasks".to_owned(), 1)).collect() }
 }

@@ -7,7 +7,7 @@ use gristmill_common::wire::{
     Location, Outcome, PollRequest, PollResponse, Report, TaskResult, Verdict, WorkerAbout, output_name,
 };
 use gristmill_common::{
-    Digest, GrantName, JobId, Place, Problem, Reason, SessionId, Stage, TaskName, TaskRange, WorkerId, grant,
+    Digest, Fence, GrantName, JobId, Place, Problem, Reason, SessionId, Stage, TaskName, TaskRange, WorkerId, grant,
 };
 use gristmill_worker::exchange::{Exchange, Identity, Instruction, Work};
 
@@ -15,7 +15,7 @@ use super::coordinator::To;
 use super::network::{Event, Whom};
 use super::options::Machine;
 use super::random::Random;
-use super::work::{NOTHING, Place as Where, done, input_value, map_value, place_of, reduce_value};
+use super::work::{NOTHING, Place as Where, done, input_value, map_value, place_of, reduce_value, value_of};
 use super::world::World;
 use crate::scheduler::Command;
 
@@ -317,7 +317,15 @@ impl World {
         }
     }
 
-    pub(super) fn on_task_done(&mut self, whom: Whom, run: u64) {
+    pub(super) fn on_task_done(&mut self, whom: Whom, run: u64) -> Result<(), String> {
+        self.finish_task(whom, run);
+        let Some((job, step, index, fence)) = self.part_lost.take() else { return Ok(()) };
+        self.seen("part of an earlier step lost");
+        let why = "not in the store".to_owned();
+        self.command(Command::LoseParts { job, step, parts: vec![(index, fence)], why }, To::Nobody)
+    }
+
+    fn finish_task(&mut self, whom: Whom, run: u64) {
         let index = whom.worker;
         let Some((since, work)) = self.workers[index].running.get(&run).cloned() else { return };
         let took_us = (self.now - since) * 1_000 / u64::from(work.tasks.count);
@@ -382,8 +390,8 @@ impl World {
         let value = match grant.stage {
             Stage::Map if grant.step == 0 => map_value(plan.no_op, 0, task, input_value(digest)),
             Stage::Map => match self.read_part(grant, task) {
-                Some(input) => map_value(plan.no_op, grant.step, task, input),
-                None => return Tried::GiveBack,
+                Ok(input) => map_value(plan.no_op, grant.step, task, input),
+                Err(lost) => return self.lose_part(grant, task, lost),
             },
             Stage::Reduce => match self.read_maps(index, grant) {
                 Ok(maps) => reduce_value(grant.step, task, &maps),
@@ -405,20 +413,29 @@ impl World {
                 self.workers[index].exchange.hold_job(grant.job);
             }
         }
-        Tried::Finished(Outcome::Done(done(value, id, is_part)))
+        Tried::Finished(Outcome::Done(done(value, fence, id, is_part)))
     }
 
-    fn read_part(&self, grant: &GrantName, task: u32) -> Option<u64> {
-        let scheduler = self.coordinator.scheduler.as_ref()?;
+    /// The coordinator could not hand out a part: it notices that it is lost, and the attempt waits for another grant.
+    fn lose_part(&mut self, grant: &GrantName, part: u32, lost: Option<Fence>) -> Tried {
+        self.part_lost = lost.map(|fence| (grant.job, grant.step - 1, part, fence)).or(self.part_lost);
+        Tried::GiveBack
+    }
+
+    /// Reads a part of the step before; fails with the attempt that won it if what it wrote is gone.
+    fn read_part(&self, grant: &GrantName, task: u32) -> Result<u64, Option<Fence>> {
+        let scheduler = self.coordinator.scheduler.as_ref().ok_or(None)?;
         let step = grant.step - 1;
-        let (fence, output) = scheduler.part(grant.job, step, task)?;
-        let stage = if self.plan_of(grant.job)?.reduces[usize::from(step)] == 0 { Stage::Map } else { Stage::Reduce };
-        match output.at {
+        let (fence, output) = scheduler.part(grant.job, step, task).ok_or(None)?;
+        let plan = self.plan_of(grant.job).ok_or(None)?;
+        let stage = if plan.reduces[usize::from(step)] == 0 { Stage::Map } else { Stage::Reduce };
+        let value = match output.at {
             Location::Nothing => Some(NOTHING),
-            Location::Inline(text) => text.parse().ok(),
+            Location::Inline(text) => Some(value_of(&text)),
             Location::Store => self.store.get(&output_name(grant.job, step, stage, task, fence)).copied(),
             Location::Worker(_) => None,
-        }
+        };
+        value.ok_or(Some(fence))
     }
 
     /// Reads every map output of the step, from where the coordinator says it is.
@@ -443,7 +460,7 @@ impl World {
             for at in &output.at {
                 match at {
                     Location::Nothing => found = Ok(NOTHING),
-                    Location::Inline(text) => found = Ok(text.parse().unwrap()),
+                    Location::Inline(text) => found = Ok(value_of(text)),
                     Location::Store => found = self.store.get(&file).copied().ok_or_else(|| lost("not in the store")),
                     Location::Worker(holder) => {
                         let there = self.directories.get(holder).filter(|there| there.disk == worker.machine.disk);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use gristmill_common::api::JobState;
 use gristmill_common::spec::{Generated, Input};
-use gristmill_common::{Digest, JobId, JobSpec, Reason, WorkerId, limits, spec::StepSpec};
+use gristmill_common::{Digest, Fence, JobId, JobSpec, Reason, WorkerId, limits, spec::StepSpec};
 
 use super::coordinator::{Coordinator, To};
 use super::network::Event;
@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) directories: BTreeMap<WorkerId, Directory>,
     pub(super) clients: Vec<Client>,
     pub(super) store: BTreeMap<String, u64>,
+    /// A part that an attempt just asked for in vain.
+    pub(super) part_lost: Option<(JobId, u16, u32, Fence)>,
     pub(super) oracle: Oracle,
     pub(super) sometimes: BTreeMap<&'static str, u64>,
     story: Option<Vec<String>>,
@@ -108,6 +110,7 @@ impl World {
             workers,
             directories: BTreeMap::new(),
             store: BTreeMap::new(),
+            part_lost: None,
             oracle: Oracle::default(),
             sometimes: BTreeMap::new(),
             story: with_story.then(Vec::new),
@@ -170,10 +173,7 @@ impl World {
                 self.on_timer(whom, timer);
                 Ok(())
             }
-            Event::TaskDone { whom, run } if self.is_current(whom) => {
-                self.on_task_done(whom, run);
-                Ok(())
-            }
+            Event::TaskDone { whom, run } if self.is_current(whom) => self.on_task_done(whom, run),
             Event::Relay { whom, token } if self.is_current(whom) => self.on_relay(whom, &token),
             Event::Answer { .. } | Event::Timer { .. } | Event::TaskDone { .. } | Event::Relay { .. } => Ok(()),
             Event::Submit { client } => self.on_submit(client),
@@ -275,6 +275,13 @@ impl World {
             self.crash_coordinator();
             let down = self.random.between(10, 2_000);
             self.after(down, Event::CoordinatorUp);
+        }
+        if options.store_loss > 0 && self.random.chance(options.store_loss / 4) && !self.store.is_empty() {
+            let nth = self.random.below(self.store.len() as u64);
+            let name = self.store.keys().nth(usize::try_from(nth).unwrap()).cloned();
+            self.note(|| format!("the store loses {name:?}"));
+            name.and_then(|name| self.store.remove(&name));
+            self.seen("blob lost in the store");
         }
         for index in 0..self.workers.len() {
             if self.workers[index].is_up && self.random.chance(options.worker_crash / 4) {

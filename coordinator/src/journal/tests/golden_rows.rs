@@ -48,7 +48,7 @@ fn every_kind() -> Vec<Entry> {
         Entry::Adopted { job, worker, fences },
         Entry::OutputStored { job, step, map, fence },
         Entry::OutputUnshared { job, step, map, fence },
-        Entry::TaskReopened { job, step, maps: tasks, below: fence.plus(9), why: "its worker is gone".to_owned() },
+        Entry::TaskReopened { job, step, stage, tasks, below: fence.plus(9), why: "its worker is gone".to_owned() },
         Entry::CommitStarted { job },
         Entry::JobSucceeded { job, at: 9_000, output: view },
         Entry::JobFailed { job, at: 9_000, failure },

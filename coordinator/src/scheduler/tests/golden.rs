@@ -34,7 +34,7 @@ fn every_kind() -> Vec<Entry> {
         Entry::Adopted { job, worker, fences },
         Entry::OutputStored { job, step, map: 3, fence },
         Entry::OutputUnshared { job, step, map: 3, fence },
-        Entry::TaskReopened { job, step, maps: tasks, below: fence.plus(9), why: "lost".to_owned() },
+        Entry::TaskReopened { job, step, stage, tasks, below: fence.plus(9), why: "lost".to_owned() },
         Entry::CommitStarted { job },
         Entry::JobSucceeded { job, at: 6, output },
         Entry::JobFailed { job, at: 7, failure },
@@ -53,6 +53,13 @@ fn entries_are_written_as_they_always_were() {
     }
     let golden = std::fs::read_to_string(path).unwrap_or_default();
     assert_eq!(text, golden, "the journal's format changed: old journals would not open");
+}
+
+#[test]
+fn a_reopening_from_before_parts_could_be_lost_is_one_of_maps() {
+    let line = r#"{"entry":"task_reopened","job":"00000000-0000-0000-0000-000000000001","step":0,"maps":{"first":3,"count":2},"below":68719476745,"why":"lost"}"#;
+    let Entry::TaskReopened { stage, tasks, .. } = serde_json::from_str(line).unwrap() else { panic!("another entry") };
+    assert_eq!((stage, tasks), (Stage::Map, TaskRange { first: 3, count: 2 }));
 }
 
 #[test]

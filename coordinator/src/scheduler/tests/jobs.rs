@@ -31,7 +31,7 @@ fn a_job_goes_from_submit_to_success() {
     let last = worker.grants(&answer);
     assert_eq!((last[0].step, last[0].tasks), (1, TaskRange::one(0)));
     world.happened(&["won", "program_pinned", "granted"]);
-    worker.done(&last[0], Location::Inline("eA==".to_owned()));
+    worker.done(&last[0], Location::Store);
     world.answered(&mut worker);
     world.happened(&["won", "commit_started"]);
     assert_eq!(world.scheduler.parts(job).map(|parts| parts.len()), Some(1));

@@ -8,6 +8,7 @@ mod failures;
 mod golden;
 mod jobs;
 mod leases;
+mod parts;
 mod reach;
 
 use std::collections::BTreeMap;
