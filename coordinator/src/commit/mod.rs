@@ -1,7 +1,7 @@
 //! Makes a finished job's output visible under its final name: all of it or nothing, however often it is tried.
 //!
 //! Every step can be repeated after a crash at any point and ends in the same files: what exists with the same length
-//! and checksum is done. A commit never fails a job. What it cannot do now (a lost part, a full disk, a name that
+//! and checksum is done. A commit never fails a job. A lost part is made again; what it cannot do now (a full disk, a name that
 //! somebody took) is told, and done when it is tried again.
 //!
 //! What is atomic: a new output appears by one rename. An overwritten file is replaced by one rename. An overwritten
@@ -26,9 +26,7 @@ use crate::store::{Store, StoreError, blocking};
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// A won part is gone or damaged.
-    #[error(
-        "part-{index:05} is lost: {why}; the commit goes on once the file is restored from a backup of the data directory"
-    )]
+    #[error("part-{index:05} is lost: {why}; its task runs again, and then the commit goes on")]
     Lost {
         /// Index of the part.
         index: u32,

@@ -71,7 +71,9 @@ impl Scheduler {
             JobState::Cancelled => Reply::Done,
             JobState::Committing | JobState::Succeeded | JobState::Failed => {
                 let detail = match state {
-                    JobState::Committing => "its output is being made visible: it can only succeed now".to_owned(),
+                    JobState::Committing => {
+                        "its output is being made visible; `explain` says what holds it up, if anything does".to_owned()
+                    }
                     _ => format!("it has {} already", state.word()),
                 };
                 Reply::Refused(Problem::new(Code::Conflict, format!("job {job} cannot be cancelled: {detail}")))

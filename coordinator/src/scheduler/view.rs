@@ -221,7 +221,7 @@ impl Scheduler {
             return Err(stale("the attempts were given to another worker, or are over"));
         }
         if grant.stage != Stage::Reduce || !step.maps.is_won() {
-            return Err(stale("an input is being made again: report it as lost"));
+            return Err(stale("an input is being made again: give the attempt back"));
         }
         let outputs = step.maps.wins().filter(|win| win.output.at != Location::Nothing);
         let outputs = outputs.flat_map(|win| {

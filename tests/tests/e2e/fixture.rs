@@ -55,7 +55,7 @@ pub(crate) fn redone(events: &[EventView]) -> Vec<String> {
         match event.kind.as_str() {
             "won" => won.extend(tasks(&entry["tasks"], stage)),
             "granted" => redone.extend(tasks(&entry["tasks"], stage).filter(|task| won.contains(task))),
-            "reopened" => tasks(&entry["maps"], "map").for_each(|task| {
+            "reopened" => tasks(&entry["tasks"], entry["stage"].as_str().unwrap_or("map")).for_each(|task| {
                 won.remove(&task);
             }),
             _ => {}
