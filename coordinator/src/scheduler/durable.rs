@@ -7,15 +7,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gristmill_common::api::{JobFailure, JobState, OutputView, StageView};
+use gristmill_common::api::StageView;
 use gristmill_common::plan::PlanSummary;
 use gristmill_common::wire::{Done, Location};
 use gristmill_common::{
-    Digest, Epoch, Fence, FenceRange, Generation, JobId, JobSpec, Reason, Stage, TaskRange, WorkerId, limits,
+    Digest, Epoch, Fence, FenceRange, Generation, JobId, JobSpec, Reason, Stage, TaskRange, WorkerId,
 };
 
 use super::entry::{Entry, Idempotency, Loss, WallMs};
-use super::range_set::RangeSet;
+use super::job::{Job, Life, Step};
 use super::report::Blame;
 use super::tasks::{Attempts, Tasks, Win};
 
@@ -37,8 +37,8 @@ pub(crate) struct Durable {
 /// A job's place in the queue: higher priority first, then first come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Rank {
-    priority: Reverse<i32>,
-    number: u64,
+    pub(super) priority: Reverse<i32>,
+    pub(super) number: u64,
     pub(crate) job: JobId,
 }
 
@@ -50,157 +50,6 @@ pub(crate) struct Held {
     pub(crate) stage: Stage,
     pub(crate) tasks: TaskRange,
     pub(crate) generation: Generation,
-}
-
-/// A job.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Job {
-    pub(crate) spec: Arc<JobSpec>,
-    pub(crate) number: u64,
-    pub(crate) submitted_at: WallMs,
-    pub(crate) key: Option<String>,
-    pub(crate) plan: Option<Arc<PlanSummary>>,
-    pub(crate) counters: BTreeMap<String, i64>,
-    pub(crate) life: Life,
-}
-
-/// Where a job is in its life, with what it needs there.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Life {
-    Planning,
-    Running(Vec<Step>),
-    Committing(Vec<Step>),
-    Succeeded { at: WallMs, output: OutputView, stages: Vec<StageView> },
-    Failed { at: WallMs, failure: JobFailure, stages: Vec<StageView> },
-    Cancelled { at: WallMs, stages: Vec<StageView> },
-}
-
-/// One step of a job.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Step {
-    /// The executable that the first grant pinned.
-    pub(crate) executable: Option<Digest>,
-    /// Attempts below were granted before the plan or the executable was durable: they may have had another one.
-    pub(crate) floor: Fence,
-    pub(crate) generation: Generation,
-    pub(crate) maps: Tasks,
-    /// No tasks for a map-only step.
-    pub(crate) reduces: Tasks,
-    /// Won map outputs that only one worker has.
-    pub(crate) holders: BTreeMap<WorkerId, Holder>,
-}
-
-/// The map outputs that only this worker has.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub(crate) struct Holder {
-    pub(crate) maps: RangeSet,
-    /// Those that another worker of the same host could not open.
-    pub(crate) unshared: RangeSet,
-}
-
-impl Step {
-    pub(crate) fn tasks(&self, stage: Stage) -> &Tasks {
-        match stage {
-            Stage::Map => &self.maps,
-            Stage::Reduce => &self.reduces,
-        }
-    }
-
-    fn tasks_mut(&mut self, stage: Stage) -> &mut Tasks {
-        match stage {
-            Stage::Map => &mut self.maps,
-            Stage::Reduce => &mut self.reduces,
-        }
-    }
-
-    /// The stage whose outputs are the step's parts.
-    pub(crate) fn last_stage(&self) -> Stage {
-        if self.reduces.count == 0 { Stage::Map } else { Stage::Reduce }
-    }
-
-    /// Whether every part is won; reopened maps do not matter any more then.
-    pub(crate) fn is_done(&self) -> bool {
-        self.tasks(self.last_stage()).is_won()
-    }
-
-    /// The stage whose tasks may be granted while the step is the job's current one.
-    pub(crate) fn ready_stage(&self) -> Stage {
-        if self.maps.is_won() { self.last_stage() } else { Stage::Map }
-    }
-
-    fn hold(&mut self, win: &Win) {
-        if self.reduces.count > 0
-            && let Some(worker) = win.sole_holder()
-        {
-            self.holders.entry(worker).or_default().maps.insert_tasks(win.tasks);
-        }
-    }
-
-    fn unhold(&mut self, win: &Win) {
-        if let Some(worker) = win.sole_holder()
-            && let Some(holder) = self.holders.get_mut(&worker)
-        {
-            holder.maps.remove_tasks(win.tasks);
-            holder.unshared.remove_tasks(win.tasks);
-            if holder.maps.is_empty() {
-                self.holders.remove(&worker);
-            }
-        }
-    }
-}
-
-impl Job {
-    pub(crate) fn state(&self) -> JobState {
-        match self.life {
-            Life::Planning => JobState::Planning,
-            Life::Running(_) => JobState::Running,
-            Life::Committing(_) => JobState::Committing,
-            Life::Succeeded { .. } => JobState::Succeeded,
-            Life::Failed { .. } => JobState::Failed,
-            Life::Cancelled { .. } => JobState::Cancelled,
-        }
-    }
-
-    /// The steps while there are any tasks.
-    pub(crate) fn steps(&self) -> &[Step] {
-        match &self.life {
-            Life::Running(steps) | Life::Committing(steps) => steps,
-            Life::Planning | Life::Succeeded { .. } | Life::Failed { .. } | Life::Cancelled { .. } => &[],
-        }
-    }
-
-    fn steps_mut(&mut self) -> &mut [Step] {
-        match &mut self.life {
-            Life::Running(steps) | Life::Committing(steps) => steps,
-            Life::Planning | Life::Succeeded { .. } | Life::Failed { .. } | Life::Cancelled { .. } => &mut [],
-        }
-    }
-
-    /// The step whose tasks may be granted: the one after the last that is done. `None` when none is left.
-    pub(crate) fn current_step(&self) -> Option<(u16, &Step)> {
-        let steps = self.steps();
-        let next = steps.iter().rposition(Step::is_done).map_or(0, |done| done + 1);
-        Some((u16::try_from(next).ok()?, steps.get(next)?))
-    }
-
-    pub(crate) fn step(&self, step: u16) -> Option<&Step> {
-        self.steps().get(usize::from(step))
-    }
-
-    fn rank(&self, job: JobId) -> Rank {
-        Rank { priority: Reverse(self.spec.priority), number: self.number, job }
-    }
-
-    fn count(&mut self, done: &Done, times: u64) {
-        let times = i64::try_from(times).unwrap_or(i64::MAX);
-        for (name, n) in &done.counters {
-            if let Some(sum) = self.counters.get_mut(name) {
-                *sum = sum.saturating_add(n.saturating_mul(times));
-            } else if self.counters.len() < limits::COUNTERS {
-                self.counters.insert(name.clone(), n.saturating_mul(times));
-            }
-        }
-    }
 }
 
 /// The text under which an output URL is reserved: with and without the last slash is the same place.

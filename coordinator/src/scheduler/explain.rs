@@ -4,8 +4,8 @@ use gristmill_common::api::JobState;
 use gristmill_common::spec::Executable;
 use gristmill_common::{JobId, Problem, Stage, TaskName, WorkerId};
 
-use super::durable::{Job, Step};
 use super::grant::Obstacle;
+use super::job::{Job, Step};
 use super::soft::Worker;
 use super::view::listed;
 use super::{Scheduler, no_such_job};

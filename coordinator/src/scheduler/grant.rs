@@ -7,8 +7,9 @@ use gristmill_common::wire::WorkerAbout;
 use gristmill_common::{Fence, GrantName, JobId, Stage, TaskName, TaskRange, WorkerId, limits, spec::Executable};
 
 use super::Scheduler;
-use super::durable::{Job, Rank, Step};
+use super::durable::Rank;
 use super::entry::Entry;
+use super::job::{Job, Step};
 use super::range_set::task_range;
 use super::soft::TaskKey;
 use super::tasks::Trouble;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gristmill_common::{Fence, Stage, WorkerId};
 
 use super::Scheduler;
-use super::durable::{Holder, Job, Life, Step, reservation};
+use super::durable::reservation;
+use super::job::{Holder, Job, Life, Step};
 use super::range_set::RangeSet;
 use super::tasks::Tasks;
 

@@ -6,8 +6,9 @@ use gristmill_common::reason::bounded;
 use gristmill_common::{Code, JobId, JobSpec, Problem, WorkerId, limits};
 
 use super::command::Reply;
-use super::durable::{Life, reservation};
+use super::durable::reservation;
 use super::entry::{Entry, Idempotency};
+use super::job::Life;
 use super::{Scheduler, no_such_job};
 
 impl Scheduler {
@@ -54,7 +55,7 @@ impl Scheduler {
     }
 
     pub(super) fn cancel(&mut self, job: JobId) -> Reply {
-        let Some(state) = self.durable.jobs.get(&job).map(super::durable::Job::state) else {
+        let Some(state) = self.durable.jobs.get(&job).map(super::job::Job::state) else {
             return Reply::Refused(no_such_job(job));
         };
         #[cfg(test)]
@@ -131,8 +132,7 @@ impl Scheduler {
     /// Starts the commit once the last step is done. Called after every win, and once for plans without tasks.
     pub(super) fn settle(&mut self, job: JobId) {
         let Some(settled) = self.durable.jobs.get(&job) else { return };
-        if matches!(settled.life, Life::Running(_)) && settled.steps().last().is_none_or(super::durable::Step::is_done)
-        {
+        if matches!(settled.life, Life::Running(_)) && settled.steps().last().is_none_or(super::job::Step::is_done) {
             self.record(Entry::CommitStarted { job });
             self.soft.forget_job(job);
         }

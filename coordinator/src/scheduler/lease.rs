@@ -171,6 +171,6 @@ impl Scheduler {
     }
 
     fn is_queued(&self, job: JobId) -> bool {
-        self.durable.jobs.get(&job).is_some_and(|job| matches!(job.life, super::durable::Life::Running(_)))
+        self.durable.jobs.get(&job).is_some_and(|job| matches!(job.life, super::job::Life::Running(_)))
     }
 }

@@ -14,6 +14,7 @@ mod entry;
 mod explain;
 mod grant;
 mod invariants;
+mod job;
 mod jobs;
 mod lease;
 mod parts;

@@ -10,7 +10,7 @@ use gristmill_common::reason::bounded;
 use gristmill_common::{Code, Fence, JobId, Problem, Reason, TaskName, TaskRange, limits};
 
 use super::command::Reply;
-use super::durable::Life;
+use super::job::Life;
 use super::report::times;
 use super::{Scheduler, no_such_job};
 

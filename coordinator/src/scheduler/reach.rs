@@ -12,8 +12,8 @@ use gristmill_common::{Fence, Generation, GrantName, JobId, Reason, Stage, TaskN
 
 use super::Scheduler;
 use super::command::Reply;
-use super::durable::{Life, Step};
 use super::entry::Entry;
+use super::job::{Life, Step};
 use super::range_set::task_range;
 use super::soft::Worker;
 

@@ -15,8 +15,8 @@ use gristmill_common::{
 use gristmill_runs::{RunFile, verify_run};
 
 use super::Scheduler;
-use super::durable::Step;
 use super::entry::Entry;
+use super::job::Step;
 use super::range_set::task_range;
 
 /// Whom a failure is charged to.

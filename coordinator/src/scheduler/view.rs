@@ -11,8 +11,8 @@ use gristmill_common::wire::{Location, Output, OutputRef, OutputsAnswer};
 use gristmill_common::{Code, Fence, GrantName, JobId, JobSpec, Problem, Stage, TaskName, WorkerId, limits};
 
 use super::command::Now;
-use super::durable::{Job, Life, Step};
 use super::entry::WallMs;
+use super::job::{Job, Life, Step};
 use super::soft::Worker;
 use super::tasks::{Attempts, Tasks};
 use super::{Scheduler, no_such_job};
