@@ -36,6 +36,7 @@ pub mod ids;
 pub mod limits;
 pub mod plan;
 pub mod problem;
+pub mod program;
 pub mod range;
 pub mod reason;
 pub mod spec;

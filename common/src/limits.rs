@@ -144,3 +144,34 @@ pub const COMMIT_BACKOFF_MS: u64 = 500;
 pub const PLAN_CACHE_BYTES: usize = 64 << 20;
 /// Text rendered at a time for a reader of an output, in bytes.
 pub const RENDER_CHUNK_BYTES: usize = 256 << 10;
+
+/// Files and archives of one program: each is a link in every attempt's working directory.
+pub const BUNDLE_FILES: usize = 1_000;
+/// One bundle as uploaded, in bytes.
+pub const BUNDLE_BYTES: u64 = 4 << 30;
+/// A separator of fields, in bytes.
+pub const SEPARATOR_BYTES: usize = 64;
+/// Fields of a key.
+pub const KEY_FIELDS: u32 = 1_000;
+/// Least that a memory, directory or output limit of a command may be, in bytes: below it no interpreter starts.
+pub const COMMAND_BYTES_MIN: u64 = 64 << 10;
+/// What a command may write into its working directory, in bytes (spec: `directory_bytes`).
+pub const COMMAND_DIRECTORY_BYTES: u64 = 8 << 30;
+/// What a command may write to stdout, in bytes (spec: `output_bytes`).
+pub const COMMAND_OUTPUT_BYTES: u64 = 1 << 40;
+/// Linear memory of a WebAssembly instance, in bytes (spec: `memory_bytes`).
+pub const WASM_MEMORY_BYTES: u64 = 256 << 20;
+/// The most it may be: 32-bit modules address no more.
+pub const WASM_MEMORY_MAX_BYTES: u64 = 4 << 30;
+/// Kept of what an attempt writes to stderr, from its beginning and again from its end, in bytes.
+pub const LOG_HALF_BYTES: usize = 64 << 10;
+/// Text of a task's status line, in bytes.
+pub const STATUS_BYTES: usize = 512;
+/// Records that a job may skip (spec: `on_bad_record`).
+pub const SKIPS_MAX: u64 = 1_000_000;
+/// Skipped records named in one report.
+pub const SKIPS_PER_REPORT: usize = 1_000;
+/// Labels of a worker, or required by a job.
+pub const LABELS: usize = 64;
+/// A label's name or value, in bytes.
+pub const LABEL_BYTES: usize = 128;

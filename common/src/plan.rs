@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::limits;
+use crate::program::{Command, Program, Wasm};
 
 /// A job's plan, as its blob holds it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -62,9 +63,16 @@ pub enum Compression {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedStep {
-    /// Name of the program.
-    pub native: String,
-    /// Its arguments.
+    /// Name of a native program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<String>,
+    /// Executables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Box<Command>>,
+    /// WebAssembly modules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wasm: Option<Box<Wasm>>,
+    /// Arguments of a native program.
     pub args: Vec<String>,
     /// Map tasks: the splits of the first step, the parts of the step before for later ones.
     pub maps: u32,
@@ -79,6 +87,16 @@ pub struct PlannedStep {
 }
 
 impl PlannedStep {
+    /// Returns the program.
+    #[must_use]
+    pub fn program(&self) -> Program<'_> {
+        match (&self.native, &self.command, &self.wasm) {
+            (_, Some(command), _) => Program::Command(command),
+            (_, None, Some(wasm)) => Program::Wasm(wasm),
+            (native, None, None) => Program::Native(native.as_deref().unwrap_or_default()),
+        }
+    }
+
     /// Returns the number of parts the step makes.
     #[must_use]
     pub fn parts(&self) -> u32 {

@@ -4,11 +4,14 @@
 //! { "name": "count", "inputs": ["store://uploads/books/*.txt"], "steps": [{ "native": "word-count", "partitions": 2 }] }
 //! ```
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::limits;
 use crate::problem::Problem;
+use crate::program::{Command, Program, Wasm};
 
 /// What to compute, from what, and where the result goes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -38,6 +41,60 @@ pub struct JobSpec {
     /// Logical bytes of records sorted at a time; shapes where combiners run, so it is part of the plan.
     #[serde(default = "default_sort_budget_bytes")]
     pub sort_budget_bytes: u64,
+    /// What becomes of a record that user code fails at again and again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_bad_record: OnBadRecord,
+    /// What becomes of a job whose map made something else when it ran again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_nondeterminism: OnNondeterminism,
+    /// Whether slow attempts near the end of a stage get a rival.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub backups: bool,
+    /// Whose job it is: users of one priority share the workers fairly. A word for sharing, not for rights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Most tasks of the job that run at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_running: Option<u32>,
+    /// What a worker must have.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub requires: Requires,
+}
+
+/// What becomes of a record that user code fails at again and again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadRecord {
+    /// The job fails.
+    #[default]
+    Fail,
+    /// The record is left out and listed, up to this many of the job.
+    Skip(u64),
+}
+
+/// What becomes of a job whose map made something else when it ran again, after a reduce used what it made first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnNondeterminism {
+    /// The job fails.
+    #[default]
+    Fail,
+    /// The step's reduces run again.
+    Rollback,
+    /// The job goes on with a mixture.
+    Accept,
+}
+
+/// What a worker must have to run a job's tasks.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Requires {
+    /// Labels (`worker --label NAME=VALUE`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Memory for each slot, in bytes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub memory_bytes: u64,
 }
 
 /// One input of the first step.
@@ -68,15 +125,25 @@ pub struct Split {
     /// Records of a split of a generated input; all in 16 splits when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
+    /// Lines of a split of files: one task for every so many lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<u64>,
 }
 
 /// One map stage and, unless map-only, one reduce stage.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepSpec {
-    /// Name of a program compiled into the workers, such as `word-count`.
-    pub native: String,
-    /// Arguments for the program.
+    /// Name of a program compiled into the workers, such as `word-count`. One of `native`, `command` and `wasm` is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<String>,
+    /// Executables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Box<Command>>,
+    /// WebAssembly modules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wasm: Option<Box<Wasm>>,
+    /// Arguments for a native program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Which executable may run it: a SHA-256, or `any`. Absent: the first worker that is granted a task pins its own.
@@ -172,6 +239,12 @@ impl JobSpec {
             attempts: limits::ATTEMPTS,
             progress_timeout_ms: limits::PROGRESS_TIMEOUT_MS,
             sort_budget_bytes: limits::SORT_BUDGET_BYTES,
+            on_bad_record: OnBadRecord::Fail,
+            on_nondeterminism: OnNondeterminism::Fail,
+            backups: true,
+            user: None,
+            max_running: None,
+            requires: Requires::default(),
         }
     }
 
@@ -211,7 +284,25 @@ impl JobSpec {
         between("/progress_timeout_ms", Some(self.progress_timeout_ms), 100, 7 * 24 * 3_600_000)?;
         let (least, most) = (limits::SORT_BUDGET_MIN_BYTES, limits::SORT_BUDGET_MAX_BYTES);
         between("/sort_budget_bytes", Some(self.sort_budget_bytes), least, most)?;
+        self.check_faults()?;
         self.output.check()
+    }
+
+    /// Refuses what the types can say and nothing does yet.
+    fn check_faults(&self) -> Result<(), Problem> {
+        if self.split.lines.is_some() {
+            return Err(unbuilt("/split/lines", "splits by lines"));
+        }
+        if self.on_bad_record != OnBadRecord::Fail {
+            return Err(unbuilt("/on_bad_record", "skipping bad records"));
+        }
+        if self.on_nondeterminism != OnNondeterminism::Fail {
+            return Err(unbuilt("/on_nondeterminism", "other policies than `fail`"));
+        }
+        if self.max_running.is_some() || self.user.is_some() || self.requires != Requires::default() {
+            return Err(unbuilt("/requires", "fair shares, caps and requirements"));
+        }
+        Ok(())
     }
 }
 
@@ -219,7 +310,42 @@ impl StepSpec {
     /// Makes a step of this native program with the defaults that absent fields have.
     #[must_use]
     pub fn native(name: impl Into<String>) -> Self {
-        Self { native: name.into(), args: Vec::new(), executable: None, partitions: None, combine: true, reduce: true }
+        Self { native: Some(name.into()), ..Self::bare() }
+    }
+
+    /// Makes a step of these executables with the defaults that absent fields have.
+    #[must_use]
+    pub fn command(command: Command) -> Self {
+        Self { command: Some(Box::new(command)), ..Self::bare() }
+    }
+
+    /// Makes a step of these modules with the defaults that absent fields have.
+    #[must_use]
+    pub fn wasm(wasm: Wasm) -> Self {
+        Self { wasm: Some(Box::new(wasm)), ..Self::bare() }
+    }
+
+    fn bare() -> Self {
+        Self {
+            native: None,
+            command: None,
+            wasm: None,
+            args: Vec::new(),
+            executable: None,
+            partitions: None,
+            combine: true,
+            reduce: true,
+        }
+    }
+
+    /// Returns the program; of a step that was not checked and has none, a native one without a name.
+    #[must_use]
+    pub fn program(&self) -> Program<'_> {
+        match (&self.native, &self.command, &self.wasm) {
+            (_, Some(command), _) => Program::Command(command),
+            (_, None, Some(wasm)) => Program::Wasm(wasm),
+            (native, None, None) => Program::Native(native.as_deref().unwrap_or_default()),
+        }
     }
 
     /// Returns the number of reduce tasks, 0 for a map-only step.
@@ -229,10 +355,17 @@ impl StepSpec {
     }
 
     fn check(&self, at: &str) -> Result<(), Problem> {
-        let named = !self.native.is_empty() && self.native.len() <= 200;
-        if !named || !self.native.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-            let detail = "a program's name is 1 to 200 of the characters A-Z a-z 0-9 - _ .";
-            return Err(Problem::at(format!("{at}/native"), detail));
+        let kinds = [self.native.is_some(), self.command.is_some(), self.wasm.is_some()];
+        if kinds.iter().filter(|is_there| **is_there).count() != 1 {
+            return Err(Problem::at(at, "a step has one program: `native`, `command` or `wasm`"));
+        }
+        match self.program() {
+            Program::Native(name) => check_native(name, at)?,
+            Program::Command(_) => return Err(unbuilt(&format!("{at}/command"), "command programs")),
+            Program::Wasm(_) => return Err(unbuilt(&format!("{at}/wasm"), "WebAssembly programs")),
+        }
+        if self.native.is_none() && (!self.args.is_empty() || self.executable.is_some()) {
+            return Err(Problem::at(at, "`args` and `executable` are for native programs"));
         }
         between(&format!("{at}/partitions"), self.partitions, 1, limits::PARTITIONS)?;
         if !self.reduce && self.partitions.is_some() {
@@ -259,6 +392,21 @@ impl OutputSpec {
         let detail = format!("`{url}`: outputs can be file:/// URLs, or left out for the coordinator's store");
         Err(not_built("/output/url", url, detail))
     }
+}
+
+fn check_native(name: &str, at: &str) -> Result<(), Problem> {
+    let named = !name.is_empty() && name.len() <= 200;
+    if !named || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        let detail = "a program's name is 1 to 200 of the characters A-Z a-z 0-9 - _ .";
+        return Err(Problem::at(format!("{at}/native"), detail));
+    }
+    Ok(())
+}
+
+fn unbuilt(at: &str, what: &str) -> Problem {
+    let mut problem = Problem::new(crate::Code::Unsupported, format!("{what} are not built yet"));
+    problem.pointer = Some(at.to_owned());
+    problem
 }
 
 fn check_name(name: &str) -> Result<(), Problem> {
@@ -315,11 +463,6 @@ fn between<T: PartialOrd + std::fmt::Display>(at: &str, value: Option<T>, least:
 }
 
 fn explain(message: &str) -> String {
-    for (field, what) in [("command", "command programs are"), ("wasm", "WebAssembly programs are")] {
-        if message.starts_with(&format!("unknown field `{field}`")) {
-            return format!("{what} not built yet: give a `native` program");
-        }
-    }
     message.replace("data did not match any variant of untagged enum Input", "a URL or {\"generate\": N} is expected")
 }
 
@@ -379,7 +522,8 @@ mod tests {
             (r#"{"steps":[{"native":"a","executable":"x"}]}"#, "/steps/0/executable"),
             (r#"{"steps":[{"native":"a","partitions":-1}]}"#, "/steps/0/partitions"),
             (r#"{"split":{"bytes":0}}"#, "/split/bytes"),
-            (r#"{"split":{"lines":5}}"#, "/split/lines"),
+            (r#"{"steps":[{"args":["a"]}]}"#, "/steps/0"),
+            (r#"{"split":{"words":5}}"#, "/split/words"),
             (r#"{"attempts":0}"#, "/attempts"),
             (r#"{"attempts":1000}"#, "/attempts"),
             (r#"{"priority":5000}"#, "/priority"),
@@ -403,8 +547,8 @@ mod tests {
     fn what_is_not_built_says_so() {
         let problem = spec(r#"{"inputs":["s3://bucket/a"]}"#).expect_err("not built");
         assert_eq!(problem.code, Code::Unsupported);
-        let problem = spec(r#"{"steps":[{"command":["./mapper.py"]}]}"#).expect_err("not built");
-        assert!(problem.detail.contains("not built yet"), "{problem}");
+        let problem = spec(r#"{"steps":[{"command":{"mapper":["./mapper.py"]}}]}"#).expect_err("not built");
+        assert_eq!(problem.code, Code::Unsupported);
     }
 
     #[test]

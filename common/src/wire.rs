@@ -13,8 +13,9 @@ use crate::digest::Digest;
 use crate::grant::GrantName;
 use crate::ids::{Epoch, Fence, Generation, JobId, SessionId, Stage, WorkerId};
 use crate::plan::{PlanHead, SplitInput};
+use crate::program::Kind;
 use crate::range::{FenceRange, TaskRange};
-use crate::reason::Reason;
+use crate::reason::{Place, Reason};
 
 /// A worker's poll.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -51,7 +52,7 @@ pub struct PollRequest {
 }
 
 /// What a worker is and can do.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerAbout {
     /// A name for people: the host's name and the number of the worker's directory.
@@ -68,6 +69,20 @@ pub struct WorkerAbout {
     pub executable: Digest,
     /// Directories from which it may read inputs, as absolute paths.
     pub roots: Vec<String>,
+    /// Kinds of programs beside native ones that it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<Kind>,
+    /// What its operator says of it (`--label NAME=VALUE`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Memory for all its slots together, in bytes; 0 where it is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub memory_bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Attempts that a worker holds.
@@ -112,7 +127,7 @@ pub enum Outcome {
 }
 
 /// A finished attempt.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Done {
     /// What it made.
@@ -124,6 +139,19 @@ pub struct Done {
     /// Counters of user code.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, i64>,
+    /// Records that were left out, at most [`crate::limits::SKIPS_PER_REPORT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
+}
+
+/// A record that was left out because user code cannot deal with it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Skipped {
+    /// Where it is.
+    pub at: Place,
+    /// What user code did with it.
+    pub why: String,
 }
 
 /// A map output or a part: a run file of the `runs` crate (one partition for a part).

@@ -1,10 +1,12 @@
 //! What a worker is started with.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
 use gristmill_client::Endpoint;
+use gristmill_common::program::Kind;
 
 /// First argument by which an executable knows that it was started as an executor.
 pub const EXECUTOR_ARGUMENT: &str = "__executor";
@@ -28,6 +30,12 @@ pub struct WorkerConfig {
     pub host: Option<String>,
     /// Hash of the executable, where the caller knows it or nobody will ask; found out when absent, which takes a while.
     pub executable: Option<gristmill_common::Digest>,
+    /// Kinds of programs beside native ones that it runs.
+    pub kinds: Vec<Kind>,
+    /// What its operator says of it.
+    pub labels: BTreeMap<String, String>,
+    /// Memory for all its slots together, in bytes; 0 where it is not known.
+    pub memory_bytes: u64,
 }
 
 /// Where attempts run.
@@ -68,6 +76,9 @@ impl WorkerConfig {
             name: None,
             host: None,
             executable: None,
+            kinds: Vec::new(),
+            labels: BTreeMap::new(),
+            memory_bytes: 0,
         }
     }
 }

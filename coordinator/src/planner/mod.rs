@@ -106,6 +106,8 @@ fn assemble(spec: &JobSpec, files: Vec<PinnedFile>, splits: Splits) -> Result<Pl
     for step in &spec.steps {
         let planned = PlannedStep {
             native: step.native.clone(),
+            command: step.command.clone(),
+            wasm: step.wasm.clone(),
             args: step.args.clone(),
             maps,
             reduces: step.reduces(),

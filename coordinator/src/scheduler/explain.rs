@@ -1,6 +1,7 @@
 //! Why a job or a task is where it is, in sentences, the most important first. Reads what `grant` reads.
 
 use gristmill_common::api::JobState;
+use gristmill_common::program::Kind;
 use gristmill_common::spec::Executable;
 use gristmill_common::{JobId, Problem, Stage, TaskName, WorkerId};
 
@@ -61,20 +62,17 @@ impl Scheduler {
             return;
         }
         let mut able = Vec::new();
-        let (mut no_program, mut other_executable, mut no_root) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unable = Vec::new();
         for (worker_id, worker) in &live {
             match self.obstacle(**worker_id, id) {
                 None => able.push((**worker_id, *worker)),
-                Some(Obstacle::NoProgram) => no_program.push(*worker),
-                Some(Obstacle::OtherExecutable) => other_executable.push(*worker),
-                Some(Obstacle::NoRoot(root)) => no_root.push((*worker, root)),
+                Some(obstacle) => unable.push((*worker, obstacle)),
             }
         }
-        let program = job.spec.steps.get(usize::from(index)).map_or("", |step| step.native.as_str());
         if able.is_empty() {
             lines.push("no connected worker can run it".to_owned());
         }
-        explain_obstacles(program, job, index, step, (&no_program, &other_executable, &no_root), lines);
+        explain_obstacles(job, index, step, &unable, lines);
         if !able.is_empty() {
             self.explain_able(id, index, step, &able, lines);
         }
@@ -189,29 +187,46 @@ fn explain_state(job: &Job) -> Option<String> {
     }
 }
 
-/// Workers without the program, with another executable, without a root.
-type Unable<'a> = (&'a [&'a Worker], &'a [&'a Worker], &'a [(&'a Worker, String)]);
-
-fn explain_obstacles(program: &str, job: &Job, index: u16, step: &Step, unable: Unable<'_>, lines: &mut Vec<String>) {
-    let (no_program, other_executable, no_root) = unable;
+fn explain_obstacles(job: &Job, index: u16, step: &Step, unable: &[(&Worker, Obstacle)], lines: &mut Vec<String>) {
+    let spec = job.spec.steps.get(usize::from(index));
+    let program = spec.and_then(|step| step.native.as_deref()).unwrap_or_default();
+    let having = |which: fn(&Obstacle) -> bool| {
+        let having = unable.iter().filter(move |(_, obstacle)| which(obstacle));
+        having.map(|(worker, _)| *worker).collect::<Vec<_>>()
+    };
+    let names = |workers: &[&Worker]| listed(workers.iter().map(|worker| worker.about.name.clone()));
+    let no_program = having(|obstacle| *obstacle == Obstacle::NoProgram);
     if !no_program.is_empty() {
         let theirs = listed(no_program.iter().flat_map(|worker| worker.about.programs.iter().cloned()));
-        let names = listed(no_program.iter().map(|worker| worker.about.name.clone()));
-        lines.push(format!("no program `{program}` on worker {names}: there is {theirs}"));
+        lines.push(format!("no program `{program}` on worker {}: there is {theirs}", names(&no_program)));
     }
-    if !other_executable.is_empty() {
-        let by_spec =
-            job.spec.steps.get(usize::from(index)).is_some_and(|s| matches!(s.executable, Some(Executable::Pinned(_))));
+    let other = having(|obstacle| *obstacle == Obstacle::OtherExecutable);
+    if !other.is_empty() {
+        let by_spec = spec.is_some_and(|step| matches!(step.executable, Some(Executable::Pinned(_))));
         let by = if by_spec { "the job's spec" } else { "its first grant" };
         let pinned = step.executable.map_or_else(String::new, |digest| format!(" ({:.12})", digest.to_string()));
-        let names = listed(other_executable.iter().map(|worker| worker.about.name.clone()));
         lines.push(format!(
-            "another build of `{program}` on worker {names}: {by} pinned one executable{pinned}; start that build, or submit with `\"executable\": \"any\"`"
+            "another build of `{program}` on worker {}: {by} pinned one executable{pinned}; start that build, or submit with `\"executable\": \"any\"`",
+            names(&other)
         ));
     }
+    let no_command = having(|obstacle| *obstacle == Obstacle::NoKind(Kind::Command));
+    if !no_command.is_empty() {
+        let names = names(&no_command);
+        lines.push(format!("worker {names} does not run commands: start it with `--allow-commands`"));
+    }
+    let no_wasm = having(|obstacle| *obstacle == Obstacle::NoKind(Kind::Wasm));
+    if !no_wasm.is_empty() {
+        let names = names(&no_wasm);
+        lines.push(format!("worker {names} was built without WebAssembly: build it with `--features wasm`"));
+    }
+    let roots = unable.iter().filter_map(|(_, obstacle)| match obstacle {
+        Obstacle::NoRoot(root) => Some(root.clone()),
+        _ => None,
+    });
+    let no_root = having(|obstacle| matches!(obstacle, Obstacle::NoRoot(_)));
     if !no_root.is_empty() {
-        let roots = listed(no_root.iter().map(|(_, root)| root.clone()));
-        let names = listed(no_root.iter().map(|(worker, _)| worker.about.name.clone()));
-        lines.push(format!("worker {names} may not read {roots}: start it with `--allow-path`"));
+        let names = names(&no_root);
+        lines.push(format!("worker {names} may not read {}: start it with `--allow-path`", listed(roots)));
     }
 }

@@ -3,6 +3,7 @@
 //! Tasks without a history go out as whole ranges. One with a history is granted by itself, so that it can wait after a
 //! failure, avoid the worker that failed it, and run alone once two workers died under it. Nothing here is O(tasks).
 
+use gristmill_common::program::{Kind, Program};
 use gristmill_common::wire::WorkerAbout;
 use gristmill_common::{Fence, GrantName, JobId, Stage, TaskName, TaskRange, WorkerId, limits, spec::Executable};
 
@@ -23,6 +24,8 @@ const TROUBLED_PER_POLL: usize = 1_000;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Obstacle {
     NoProgram,
+    /// It runs no programs of this kind.
+    NoKind(Kind),
     OtherExecutable,
     /// It may not read under this directory.
     NoRoot(String),
@@ -206,7 +209,8 @@ impl Scheduler {
         let at = self.durable.jobs.get(&job)?.step(step)?;
         let generation = if stage == Stage::Reduce { at.generation } else { gristmill_common::Generation(0) };
         let spec = self.durable.jobs.get(&job)?.spec.steps.get(usize::from(step))?;
-        if spec.executable.is_none() && at.executable.is_none() {
+        let is_native = matches!(spec.program(), Program::Native(_));
+        if is_native && spec.executable.is_none() && at.executable.is_none() {
             let executable = self.soft.workers.get(&id)?.about.executable;
             self.record(Entry::ProgramPinned { job, step, executable });
         }
@@ -256,8 +260,11 @@ impl super::durable::Held {
 /// Says what keeps a worker from a step's ready stage.
 pub(super) fn obstacle(about: &WorkerAbout, job: &Job, index: u16, step: &Step) -> Option<Obstacle> {
     let spec = job.spec.steps.get(usize::from(index))?;
-    if !about.programs.contains(&spec.native) {
-        return Some(Obstacle::NoProgram);
+    match spec.program() {
+        Program::Native(name) if about.programs.iter().any(|program| program == name) => {}
+        Program::Native(_) => return Some(Obstacle::NoProgram),
+        other if about.kinds.contains(&other.kind()) => {}
+        other => return Some(Obstacle::NoKind(other.kind())),
     }
     let pinned = match spec.executable {
         Some(Executable::Any) => None,

@@ -41,6 +41,7 @@ fn poll() -> PollRequest {
             programs: Vec::new(),
             executable: Digest::of(b"w"),
             roots: Vec::new(),
+            ..WorkerAbout::default()
         },
         free_slots: 1,
         running: Vec::new(),

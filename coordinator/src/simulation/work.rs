@@ -102,5 +102,11 @@ pub(super) fn done(value: u64, fence: Fence, worker: WorkerId, is_part: bool) ->
     };
     let RunSummary { records, bytes, text_bytes, digest } = summary;
     let output = Output { records, bytes, text_bytes, digest: format!("{digest:016x}"), at };
-    Done { output, records_in: 1, took_ms: 1, counters: std::iter::once(("tasks".to_owned(), 1)).collect() }
+    Done {
+        output,
+        records_in: 1,
+        took_ms: 1,
+        counters: std::iter::once(("tasks".to_owned(), 1)).collect(),
+        ..Done::default()
+    }
 }

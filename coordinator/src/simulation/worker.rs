@@ -49,7 +49,7 @@ pub(super) struct SimWorker {
 
 /// What came of trying to run an attempt.
 enum Tried {
-    Finished(Outcome),
+    Finished(Box<Outcome>),
     /// The coordinator cannot be asked now.
     Later,
     /// The attempt is no longer this worker's.
@@ -92,6 +92,7 @@ fn identity(machine: &Machine, worker: WorkerId, session: SessionId, incarnation
         programs,
         executable: Digest([9; 32]),
         roots: Vec::new(),
+        ..WorkerAbout::default()
     };
     Identity { worker, session, incarnation, about }
 }
@@ -334,8 +335,8 @@ impl World {
         for task in work.tasks.iter() {
             match self.try_task(index, &work.grant.name, task) {
                 Tried::Finished(outcome) => match outcomes.last_mut() {
-                    Some((tasks, same)) if tasks.end() == task && *same == outcome => tasks.count += 1,
-                    _ => outcomes.push((TaskRange::one(task), outcome)),
+                    Some((tasks, same)) if tasks.end() == task && *same == *outcome => tasks.count += 1,
+                    _ => outcomes.push((TaskRange::one(task), *outcome)),
                 },
                 Tried::Later => return self.after(150, Event::TaskDone { whom, run }),
                 Tried::GiveBack => given_back.push(task),
@@ -382,10 +383,11 @@ impl World {
         if is_poison || (faults && self.random.chance(self.options.user_failure)) {
             self.oracle.failures.entry((grant.job, name)).or_default().insert(fence.0);
             let at = Some(Place { file: "input".to_owned(), offset: u64::from(task) });
-            return Tried::Finished(Outcome::Failed(Reason::Panicked { message: "boom".to_owned(), at }));
+            let reason = Reason::Panicked { message: "boom".to_owned(), at };
+            return Tried::Finished(Box::new(Outcome::Failed(reason)));
         }
         if faults && self.random.chance(self.options.worker_failure) {
-            return Tried::Finished(Outcome::Failed(Reason::Worker { message: "no space".to_owned() }));
+            return Tried::Finished(Box::new(Outcome::Failed(Reason::Worker { message: "no space".to_owned() })));
         }
         let value = match grant.stage {
             Stage::Map if grant.step == 0 => map_value(plan.no_op, 0, task, input_value(digest)),
@@ -413,7 +415,7 @@ impl World {
                 self.workers[index].exchange.hold_job(grant.job);
             }
         }
-        Tried::Finished(Outcome::Done(done(value, fence, id, is_part)))
+        Tried::Finished(Box::new(Outcome::Done(done(value, fence, id, is_part))))
     }
 
     /// The coordinator could not hand out a part: it notices that it is lost, and the attempt waits for another grant.
@@ -453,10 +455,11 @@ impl World {
             let map = TaskName { step: grant.step, stage: Stage::Map, index: output.map };
             let lost = |message: &str| {
                 let reason = Reason::LostOutput { map, fence: output.fence, message: message.to_owned() };
-                Tried::Finished(Outcome::Failed(reason))
+                Tried::Finished(Box::new(Outcome::Failed(reason)))
             };
             let worker = &self.workers[index];
-            let mut found = Err(Tried::Finished(Outcome::Failed(Reason::Unreachable { map, fence: output.fence })));
+            let mut found =
+                Err(Tried::Finished(Box::new(Outcome::Failed(Reason::Unreachable { map, fence: output.fence }))));
             for at in &output.at {
                 match at {
                     Location::Nothing => found = Ok(NOTHING),

@@ -43,7 +43,9 @@ fn run_mixed(
 ) -> Result<Vec<String>, Reason> {
     let args: Vec<String> = args.iter().map(ToString::to_string).collect();
     let mut step = PlannedStep {
-        native: "test".into(),
+        native: Some("test".into()),
+        command: None,
+        wasm: None,
         args: args.clone(),
         maps: files.len() as u32,
         reduces: 2,

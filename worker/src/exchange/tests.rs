@@ -23,6 +23,7 @@ fn exchange(slots: u32) -> Exchange {
             programs: vec![],
             executable: Digest::of(b""),
             roots: vec![],
+            ..WorkerAbout::default()
         },
     })
 }
@@ -72,12 +73,18 @@ fn acking(request: &PollRequest, fences: FenceRange, verdict: Verdict) -> PollRe
 }
 
 fn nothing() -> Outcome {
-    Outcome::Done(Done { output: Output::default(), records_in: 1, took_ms: 0, counters: Default::default() })
+    Outcome::Done(Done {
+        output: Output::default(),
+        records_in: 1,
+        took_ms: 0,
+        counters: Default::default(),
+        ..Done::default()
+    })
 }
 
 fn inline(bytes: usize) -> Outcome {
     let output = Output { at: Location::Inline("x".repeat(bytes)), ..Output::default() };
-    Outcome::Done(Done { output, records_in: 1, took_ms: 0, counters: Default::default() })
+    Outcome::Done(Done { output, records_in: 1, took_ms: 0, counters: Default::default(), ..Done::default() })
 }
 
 fn fences(first: u64, count: u32) -> FenceRange {

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use gristmill_client::ClientError;
 use gristmill_common::plan::{PlanHead, PlannedStep, SplitInput};
+use gristmill_common::program::Program as UserCode;
 use gristmill_common::reason::bounded;
 use gristmill_common::wire::{Done, NamedFile, Outcome, OutputsAnswer, SplitsAnswer};
 use gristmill_common::{Code, Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
@@ -224,10 +225,7 @@ impl<'a> Attempts<'a> {
         let Some(fence) = batch.grant.fence_of(task) else {
             return Err(Reason::Worker { message: format!("task {task} is not in its grant") }.into());
         };
-        let Some(program) = self.programs.find(&step.native).cloned() else {
-            let message = format!("this worker has no program `{}`", step.native);
-            return Err(Reason::Worker { message }.into());
-        };
+        let program = self.program(step)?;
         self.position.begin(fence, 0);
         let is_part = step.reduces == 0 || batch.grant.stage == Stage::Reduce;
         let done = match &batch.source {
@@ -248,7 +246,15 @@ impl<'a> Attempts<'a> {
         if output.records > 0 || batch.grant.stage == Stage::Reduce {
             self.clean();
         }
-        Ok(Done { output, records_in: done.records_in, took_ms: 0, counters: done.counters })
+        Ok(Done { output, records_in: done.records_in, took_ms: 0, counters: done.counters, skipped: Vec::new() })
+    }
+
+    fn program(&self, step: &PlannedStep) -> Result<Arc<dyn Program>, Reason> {
+        let UserCode::Native(name) = step.program() else {
+            return Err(Reason::Worker { message: "this worker runs native programs only".to_owned() });
+        };
+        let found = self.programs.find(name).cloned();
+        found.ok_or_else(|| Reason::Worker { message: format!("this worker has no program `{name}`") })
     }
 
     fn map(

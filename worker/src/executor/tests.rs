@@ -195,7 +195,9 @@ fn serve_one(scripted: &Scripted, grant: &GrantName, programs: &Programs) -> Vec
 
 fn plan_of(reduces: u32) -> PlanAnswer {
     let step = PlannedStep {
-        native: "test".into(),
+        native: Some("test".into()),
+        command: None,
+        wasm: None,
         args: vec![],
         maps: 1,
         reduces,

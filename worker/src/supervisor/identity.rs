@@ -54,6 +54,9 @@ pub(crate) fn of(config: &WorkerConfig, state: &StateDir, roots: &Roots, program
             None => executable_digest()?,
         },
         roots: roots.allowed().map(|root| root.display().to_string()).collect(),
+        kinds: config.kinds.clone(),
+        labels: config.labels.clone(),
+        memory_bytes: config.memory_bytes,
     };
     let session = SessionId(fresh_id());
     Ok(Identity { worker: state.id(), session, incarnation: state.incarnation(), about })

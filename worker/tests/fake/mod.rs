@@ -255,7 +255,9 @@ async fn plan(State(fake): State<Fake>, headers: HeaderMap) -> Json<PlanAnswer> 
     let seen = fake.lock();
     let job = &seen.jobs[&name.job];
     let step = PlannedStep {
-        native: "behaviour".to_owned(),
+        native: Some("behaviour".to_owned()),
+        command: None,
+        wasm: None,
         args: job.args.clone(),
         maps: job.tasks,
         reduces: 0,

@@ -26,7 +26,13 @@ fn fences(first: u64, count: u32) -> FenceRange {
 
 fn done(at: Location, first: u32, count: u32) -> TaskResult {
     let output = Output { records: 5, bytes: 99, text_bytes: 40, digest: "00000000000000ff".to_owned(), at };
-    let done = Done { output, records_in: 7, took_ms: 12, counters: BTreeMap::from([("words".to_owned(), -4)]) };
+    let done = Done {
+        output,
+        records_in: 7,
+        took_ms: 12,
+        counters: BTreeMap::from([("words".to_owned(), -4)]),
+        ..Done::default()
+    };
     TaskResult { tasks: TaskRange { first, count }, outcome: Outcome::Done(done) }
 }
 

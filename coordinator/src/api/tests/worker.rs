@@ -74,6 +74,7 @@ impl Miniature {
                 programs: vec!["numbers".to_owned()],
                 executable: Digest::of(b"miniature"),
                 roots: Vec::new(),
+                ..WorkerAbout::default()
             },
             free_slots: self.free_slots,
             running: self.running.clone(),
@@ -128,7 +129,13 @@ impl Miniature {
                 Stage::Map => self.map(world, token, &grant, index).await,
                 Stage::Reduce => self.reduce(world, token, &grant, index).await,
             };
-            let done = Done { output, records_in: 1, took_ms: 1, counters: BTreeMap::from([("seen".to_owned(), 1)]) };
+            let done = Done {
+                output,
+                records_in: 1,
+                took_ms: 1,
+                counters: BTreeMap::from([("seen".to_owned(), 1)]),
+                ..Done::default()
+            };
             results.push(TaskResult { tasks: TaskRange::one(index), outcome: Outcome::Done(done) });
         }
         Report { token: token.to_owned(), results }

@@ -62,6 +62,7 @@ fn poll(seq: u64, free_slots: u32) -> PollRequest {
             programs: vec!["numbers".to_owned()],
             executable: Digest::of(b"w"),
             roots: Vec::new(),
+            ..WorkerAbout::default()
         },
         free_slots,
         running: Vec::new(),

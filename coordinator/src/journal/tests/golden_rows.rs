@@ -27,7 +27,13 @@ fn every_kind() -> Vec<Entry> {
         digest: "00000000000000ff".to_owned(),
         at: Location::Inline("cnVu".to_owned()),
     };
-    let done = Done { output, records_in: 7, took_ms: 12, counters: BTreeMap::from([("words".to_owned(), 4)]) };
+    let done = Done {
+        output,
+        records_in: 7,
+        took_ms: 12,
+        counters: BTreeMap::from([("words".to_owned(), 4)]),
+        ..Done::default()
+    };
     let reason = Reason::Panicked {
         message: "index out of bounds".to_owned(),
         at: Some(Place { file: "store://in.txt".to_owned(), offset: 17 }),

@@ -135,6 +135,7 @@ impl World {
             programs: vec!["count".to_owned()],
             executable: Digest([2; 32]),
             roots: Vec::new(),
+            ..WorkerAbout::default()
         };
         let request = PollRequest {
             protocol: limits::PROTOCOL,
@@ -275,7 +276,7 @@ impl Hand {
 pub(super) fn made(at: Location) -> Done {
     let records = u64::from(at != Location::Nothing);
     let output = Output { records, bytes: records * 10, text_bytes: 0, digest: "00".to_owned(), at };
-    Done { output, records_in: 1, took_ms: 1, counters: BTreeMap::new() }
+    Done { output, records_in: 1, took_ms: 1, counters: BTreeMap::new(), ..Done::default() }
 }
 
 pub(super) fn boom() -> Reason {

@@ -62,7 +62,9 @@ impl Read for Drip {
 
 fn step(reduces: u32) -> PlannedStep {
     PlannedStep {
-        native: "test".into(),
+        native: Some("test".into()),
+        command: None,
+        wasm: None,
         args: Vec::new(),
         maps: 1,
         reduces,
