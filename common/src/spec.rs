@@ -279,6 +279,10 @@ impl JobSpec {
         }
         between("/split/bytes", self.split.bytes, limits::SPLIT_FLOOR_BYTES, 1 << 40)?;
         between("/split/records", self.split.records, 1, u64::MAX)?;
+        between("/split/lines", self.split.lines, 1, u64::MAX)?;
+        if self.split.lines.is_some() && self.split.bytes.is_some() {
+            return Err(Problem::at("/split/lines", "inputs are cut by `bytes` or by `lines`, not both"));
+        }
         between("/priority", Some(i64::from(self.priority)), -1000, 1000)?;
         between("/attempts", Some(self.attempts), 1, limits::ATTEMPTS_MAX)?;
         between("/progress_timeout_ms", Some(self.progress_timeout_ms), 100, 7 * 24 * 3_600_000)?;
@@ -290,9 +294,6 @@ impl JobSpec {
 
     /// Refuses what the types can say and nothing does yet.
     fn check_faults(&self) -> Result<(), Problem> {
-        if self.split.lines.is_some() {
-            return Err(unbuilt("/split/lines", "splits by lines"));
-        }
         if self.on_bad_record != OnBadRecord::Fail {
             return Err(unbuilt("/on_bad_record", "skipping bad records"));
         }
@@ -524,6 +525,8 @@ mod tests {
             (r#"{"split":{"bytes":0}}"#, "/split/bytes"),
             (r#"{"steps":[{"args":["a"]}]}"#, "/steps/0"),
             (r#"{"split":{"words":5}}"#, "/split/words"),
+            (r#"{"split":{"lines":0}}"#, "/split/lines"),
+            (r#"{"split":{"lines":1,"bytes":9}}"#, "/split/lines"),
             (r#"{"attempts":0}"#, "/attempts"),
             (r#"{"attempts":1000}"#, "/attempts"),
             (r#"{"priority":5000}"#, "/priority"),

@@ -6,6 +6,7 @@
 
 mod cuts;
 mod inputs;
+mod lines;
 
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ pub async fn plan(
                 ));
             }
             let files = inputs::pin_all(inputs, store, roots).await?;
-            let splits = cut(spec, &files)?;
+            let splits = cut(spec, &files, store, roots).await?;
             (files, splits)
         }
     };
@@ -76,12 +77,20 @@ fn generated(spec: &JobSpec, records: u64) -> Result<Splits, Problem> {
     if spec.split.bytes.is_some() {
         return Err(Problem::at("/split/bytes", "a generated input has no bytes; use `records` here"));
     }
+    if spec.split.lines.is_some() {
+        return Err(Problem::at("/split/lines", "a generated input has no lines; use `records` here"));
+    }
     let each = spec.split.records.unwrap_or_else(|| records.div_ceil(limits::SPLITS_OF_SMALL_INPUT)).max(1);
     check_tasks(records.div_ceil(each), "/split/records", "give more records to a split")?;
     Ok(Splits::Generated { records, each })
 }
 
-fn cut(spec: &JobSpec, files: &[PinnedFile]) -> Result<Splits, Problem> {
+async fn cut(spec: &JobSpec, files: &[PinnedFile], store: &Store, roots: &Roots) -> Result<Splits, Problem> {
+    if let Some(lines) = spec.split.lines {
+        let splits = lines::cut(files, lines, store, roots).await?;
+        check_tasks(splits.len() as u64, "/split/lines", "give more lines to a split")?;
+        return Ok(Splits::Files(splits));
+    }
     let total: u64 = files.iter().map(|file| file.bytes).sum();
     let count = cuts::count(total, spec.split.bytes);
     let pointer = if spec.split.bytes.is_some() { "/split/bytes" } else { "/inputs" };

@@ -96,6 +96,42 @@ async fn large_files_are_cut_and_packed_ones_are_not() {
 }
 
 #[tokio::test]
+async fn files_are_cut_every_so_many_lines_here_and_in_the_store() {
+    let world = World::new();
+    let text = b"one\r\n\nthree\nfour\nfive";
+    write(&world, "list", text);
+    write(&world, "empty", b"");
+    world.upload("list", text).await;
+    let mut spec = spec(&[world.url("list"), world.url("empty"), "store://list".into()]);
+    spec.split.lines = Some(2);
+    let (plan, _) = planned(&world, &spec).await.expect("planned");
+    let Splits::Files(splits) = &plan.splits else { panic!("{:?}", plan.splits) };
+    let pieces: Vec<_> = splits.iter().flatten().map(|piece| (piece.file, piece.start, piece.end)).collect();
+    assert_eq!(pieces, [(0, 0, 6), (0, 6, 17), (0, 17, 21), (2, 0, 6), (2, 6, 17), (2, 17, 21)]);
+    assert_eq!(splits.len(), pieces.len(), "no split spans two files");
+    spec.inputs.truncate(2);
+    spec.inputs.remove(0);
+    let (plan, _) = planned(&world, &spec).await.expect("planned");
+    assert_eq!(plan.split(0, 0), Some(SplitInput::Files(Vec::new())), "no line is one empty split");
+}
+
+#[tokio::test]
+async fn what_cannot_be_cut_by_lines_is_refused() {
+    let world = World::new();
+    write(&world, "c.gz", b"\x1f\x8b\x08\0");
+    write(&world, "long", &vec![b'\n'; 1_000_002]);
+    for (name, part) in [("c.gz", "unpack"), ("long", "more lines")] {
+        let mut spec = spec(&[world.url(name)]);
+        spec.split.lines = Some(1);
+        refused(&world, &spec, Code::Invalid, "/split/lines", part).await;
+    }
+    let mut spec = spec(&[]);
+    spec.inputs = vec![Input::Generated(Generated { generate: 100 })];
+    spec.split.lines = Some(1);
+    refused(&world, &spec, Code::Invalid, "/split/lines", "records").await;
+}
+
+#[tokio::test]
 async fn an_input_of_nothing_is_one_empty_split() {
     let world = World::new();
     write(&world, "empty", b"");
