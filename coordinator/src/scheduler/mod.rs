@@ -74,6 +74,9 @@ pub(crate) enum Bug {
     MassExpiryOnRestart,
     CommitCancelled,
     UnreachableGrant,
+    /// Planted in the simulated worker, as the next one: where it would be written in earnest.
+    ArrivalOrderMerge,
+    OutboxNeverDrains,
 }
 
 /// The scheduler.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use gristmill_common::api::{JobState, OutputView};
 use gristmill_common::plan::{PlanSummary, StepShape};
-use gristmill_common::wire::{Location, Verdict, output_name};
-use gristmill_common::{Digest, Epoch, JobId, Problem, SessionId, Stage, TokenSecret};
+use gristmill_common::wire::{Location, PollRequest, Verdict, output_name};
+use gristmill_common::{Digest, Epoch, JobId, Problem, SessionId, Stage, TokenSecret, WorkerId};
 
 use super::network::{Event, Whom};
 use super::oracle::Moment;
@@ -29,6 +29,10 @@ pub(super) struct Coordinator {
     parks: u64,
     shadow: Durable,
     tick_at: u64,
+    /// It stands still, as under SIGSTOP: what comes waits.
+    pub(super) paused_until: u64,
+    /// The newest session of each worker that polled: its incarnation and the last poll.
+    heard: BTreeMap<WorkerId, (u64, u64)>,
     counter: u64,
 }
 
@@ -77,11 +81,13 @@ impl World {
         self.judge(&entries)?;
         let here = &mut self.coordinator;
         here.tick_at = u64::MAX;
+        here.paused_until = 0;
         here.journal.extend(entries);
         let (planning, committing) = (scheduler.planning_jobs(), scheduler.committing_jobs());
         here.scheduler = Some(scheduler);
         let life = here.life;
         for job in planning {
+            self.seen("planning resumed");
             self.after(20, Event::Planned { life, job });
         }
         for job in committing {
@@ -141,9 +147,27 @@ impl World {
             },
             Entry::Granted { tasks, .. } if tasks.count > 1 => "range granted",
             Entry::Won { tasks, .. } if tasks.count > 1 => "range won",
+            Entry::Won { .. } if self.oracle.is_second_generation(entry) => "map won again after a reduce",
             entry => entry.kind(),
         };
         self.seen(what);
+        if self.oracle.was_lost(entry) {
+            self.seen("late report accepted");
+        }
+    }
+
+    /// Counts what a poll shows of the network and of the worker's lives.
+    pub(super) fn count_poll(&mut self, request: &PollRequest) {
+        let heard = self.coordinator.heard.entry(request.worker).or_default();
+        let now = (request.incarnation, request.seq);
+        let what = match now.cmp(heard) {
+            _ if now.0 < heard.0 => Some("two sessions of one worker"),
+            std::cmp::Ordering::Less => Some("poll overtaken"),
+            std::cmp::Ordering::Equal => Some("poll repeated"),
+            std::cmp::Ordering::Greater => None,
+        };
+        *heard = now.max(*heard);
+        what.into_iter().for_each(|what| self.seen(what));
     }
 
     /// Gives the scheduler a command and does what the driver does with the outcome.
@@ -228,6 +252,7 @@ impl World {
                     self.seen("submit refused");
                     self.clients[client].refused = true;
                 }
+                (To::Canceller(_), Reply::Refused(_)) => self.seen("cancel refused"),
                 (To::Canceller(job), Reply::Done) => self.send(Event::CancelAnswered { job }),
                 _ => {}
             }
@@ -297,6 +322,11 @@ impl World {
 
     pub(super) fn on_tick(&mut self) -> Result<(), String> {
         self.coordinator.tick_at = 0;
+        let now = self.mono();
+        if let Some(scheduler) = self.coordinator.scheduler.as_mut().filter(|scheduler| scheduler.has_overslept(now)) {
+            scheduler.excuse_silence(now);
+            self.seen("coordinator stood still");
+        }
         self.command(Command::Tick, To::Nobody)
     }
 

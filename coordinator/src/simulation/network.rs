@@ -93,6 +93,13 @@ impl World {
             if self.healed { (0, 0, 0) } else { (options.loss, options.duplication, options.replay) };
         if self.random.chance(loss) {
             self.seen("message lost");
+            if let Event::Answer { answer, .. } = &event
+                && let Ok(answer) = answer.as_ref()
+            {
+                let (grants, acks) = (!answer.grants.is_empty(), !answer.acks.is_empty());
+                grants.then(|| self.seen("grant lost"));
+                acks.then(|| self.seen("ack lost"));
+            }
         } else {
             let delay = self.delay();
             self.after(delay, event.clone());

@@ -17,6 +17,7 @@ pub(super) struct Options {
     pub(super) worker_crash: u64,
     pub(super) coordinator_crash: u64,
     pub(super) pause: u64,
+    pub(super) coordinator_pause: u64,
     pub(super) drain: u64,
     pub(super) cancel: u64,
     /// Chances per attempt, in thousandths.
@@ -81,11 +82,12 @@ impl Options {
             faults_ms: r.between(500, 6_000),
             loss: one(&mut r, 600, 300),
             duplication: one(&mut r, 500, 500),
-            replay: one(&mut r, 400, 200),
+            replay: one(&mut r, 400, 500),
             delay_ms: if r.chance(500) { r.between(1, 20) } else { r.between(20, 800) },
             worker_crash: one(&mut r, 500, 800),
             coordinator_crash: one(&mut r, 500, 800),
             pause: one(&mut r, 400, 500),
+            coordinator_pause: 0,
             drain: one(&mut r, 200, 300),
             cancel: one(&mut r, 200, 200),
             user_failure: one(&mut r, 300, 150),
@@ -99,6 +101,7 @@ impl Options {
         };
         // Last, so that older seeds keep their worlds.
         options.store_loss = one(&mut r, 300, 900);
+        options.coordinator_pause = one(&mut r, 200, 400);
         options
     }
 }

@@ -31,6 +31,7 @@ struct Lineage {
     won: BTreeMap<(JobId, TaskName), (u64, Option<WorkerId>)>,
     below: BTreeMap<(JobId, TaskName), u64>,
     failed: BTreeSet<u64>,
+    lost: BTreeSet<u64>,
     concluded: BTreeSet<u64>,
     committing: BTreeSet<JobId>,
     over: BTreeSet<JobId>,
@@ -106,6 +107,22 @@ impl Oracle {
         Ok(())
     }
 
+    /// Says whether the entry is a win of attempts that were given up before.
+    pub(super) fn was_lost(&self, entry: &Entry) -> bool {
+        let Entry::Won { tasks, first_fence, .. } = entry else { return false };
+        let end = first_fence.0 + u64::from(tasks.count);
+        self.lineage.lost.range(first_fence.0..end).next().is_some()
+    }
+
+    /// Says whether the entry is a win of a map that was won before a reduce read it and was lost since.
+    pub(super) fn is_second_generation(&self, entry: &Entry) -> bool {
+        let Entry::Won { job, step, stage: Stage::Map, tasks, .. } = entry else { return false };
+        let name = |stage, index| (*job, TaskName { step: *step, stage, index });
+        let reduces = name(Stage::Reduce, 0)..=name(Stage::Reduce, u32::MAX);
+        self.lineage.below.contains_key(&name(Stage::Map, tasks.first))
+            && self.lineage.won.range(reduces).next().is_some()
+    }
+
     fn check_reach(&self, job: JobId, step: u16, worker: WorkerId) -> Result<(), String> {
         let mine = self.hosts.get(&worker);
         for ((won_job, task), (_, holder)) in &self.lineage.won {
@@ -142,6 +159,9 @@ impl Lineage {
                     return Err(format!("the failure of {fence} of {job} counted twice"));
                 }
                 self.concluded.insert(fence.0);
+            }
+            Entry::Lost { fences, .. } => {
+                self.lost.extend(fences.iter().flat_map(|range| range.iter()).map(|fence| fence.0));
             }
             Entry::OutputStored { job, step, map, .. } | Entry::OutputUnshared { job, step, map, .. } => {
                 let name = (*job, TaskName { step: *step, stage: Stage::Map, index: *map });

@@ -17,14 +17,14 @@ use super::options::Machine;
 use super::random::Random;
 use super::work::{NOTHING, Place as Where, done, input_value, map_value, place_of, reduce_value, value_of};
 use super::world::World;
-use crate::scheduler::Command;
+use crate::scheduler::{Bug, Command};
 
 /// A worker's directory. It stays when the process dies, unless the disk goes with it.
 #[derive(Default)]
 pub(super) struct Directory {
     pub(super) disk: u64,
     files: BTreeMap<String, u64>,
-    outbox: BTreeMap<u64, Report>,
+    pub(super) outbox: BTreeMap<u64, Report>,
 }
 
 pub(super) struct SimWorker {
@@ -110,7 +110,6 @@ impl World {
     /// Starts the process; with `fresh` in a new directory, as another worker.
     pub(super) fn start_worker(&mut self, index: usize, fresh: bool) {
         let (id, session) = (WorkerId(self.random.uuid()), SessionId(self.random.uuid()));
-        let now = self.now;
         let worker = &mut self.workers[index];
         if worker.is_up {
             return;
@@ -131,6 +130,7 @@ impl World {
         let directory = self.directories.entry(worker.id).or_default();
         directory.disk = worker.machine.disk;
         exchange.restore(directory.outbox.values().cloned());
+        let restored = !directory.outbox.is_empty();
         for name in directory.files.keys() {
             if let Some(job) = name.split('/').next().and_then(|job| job.parse().ok()) {
                 exchange.hold_job(job);
@@ -138,7 +138,9 @@ impl World {
         }
         self.oracle.hosts.insert(worker.id, worker.machine.host);
         worker.exchange = exchange;
-        let _ = now;
+        if restored {
+            self.seen("outbox restored");
+        }
         self.note(|| format!("worker {index} starts, fresh: {fresh}"));
         self.set_timer(index, 1);
     }
@@ -191,15 +193,19 @@ impl World {
         if self.coordinator.scheduler.is_none() {
             return Ok(());
         }
+        self.count_poll(request);
         self.command(Command::Poll(Box::new(request.clone())), To::Worker(from))
     }
 
     pub(super) fn on_answer(&mut self, to: Whom, answer: Result<PollResponse, Problem>) -> Result<(), String> {
         let index = to.worker;
-        let Ok(answer) = answer else {
+        let Ok(mut answer) = answer else {
             self.set_timer(index, 300);
             return Ok(());
         };
+        if self.options.bug == Some(Bug::OutboxNeverDrains) {
+            answer.acks.clear();
+        }
         self.note(|| format!("worker {index} is answered {answer:?}"));
         let jobs = std::mem::take(&mut self.workers[index].jobs);
         self.note_promises(&answer, &jobs);
@@ -209,7 +215,10 @@ impl World {
         let instructions = match pending {
             Ok(instructions) => instructions,
             // An answer of a coordinator that has been replaced, late: harmless, and the poll goes on.
-            Err(_) => return Ok(()),
+            Err(_) => {
+                self.seen("answer of a replaced coordinator");
+                return Ok(());
+            }
         };
         for instruction in instructions {
             self.obey(index, instruction);
@@ -450,7 +459,8 @@ impl World {
             before.flatten().copied().unwrap_or(plan.maps)
         });
         let mut values = vec![NOTHING; maps as usize];
-        for output in table.outputs {
+        let mut arrived = Vec::new();
+        for output in &table.outputs {
             let file = output_name(grant.job, grant.step, Stage::Map, output.map, output.fence);
             let map = TaskName { step: grant.step, stage: Stage::Map, index: output.map };
             let lost = |message: &str| {
@@ -484,6 +494,14 @@ impl World {
                 return Err(lost("damaged"));
             }
             values[output.map as usize] = found?;
+            arrived.push((output.fence, values[output.map as usize]));
+        }
+        if self.options.bug == Some(Bug::ArrivalOrderMerge) {
+            arrived.sort_unstable();
+            let mut next = arrived.into_iter();
+            table.outputs.iter().for_each(|output| {
+                values[output.map as usize] = next.next().map_or(NOTHING, |(_, value)| value);
+            });
         }
         Ok(values)
     }

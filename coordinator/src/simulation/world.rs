@@ -209,8 +209,11 @@ impl World {
         }
     }
 
-    /// Until when the event has to wait because its worker is paused.
+    /// Until when the event has to wait because its worker or the coordinator is paused.
     fn paused(&self, event: &Event) -> Option<u64> {
+        if let Some(until) = self.coordinator_paused(event) {
+            return Some(until);
+        }
         let whom = match event {
             Event::Answer { to: whom, .. }
             | Event::Timer { whom, .. }
@@ -220,6 +223,33 @@ impl World {
         };
         let until = self.workers[whom.worker].paused_until;
         (self.is_current(whom) && until > self.now).then_some(until)
+    }
+
+    fn coordinator_paused(&self, event: &Event) -> Option<u64> {
+        let until = self.coordinator.paused_until;
+        if until <= self.now {
+            return None;
+        }
+        match event {
+            // What came meanwhile is heard before deadlines are looked at.
+            Event::Tick { .. } => Some(until + 1),
+            Event::Request { .. }
+            | Event::Submit { .. }
+            | Event::Flushed { .. }
+            | Event::Unpark { .. }
+            | Event::Planned { .. }
+            | Event::Committed { .. }
+            | Event::Relay { .. }
+            | Event::TaskDone { .. } => Some(until),
+            Event::Answer { .. }
+            | Event::Timer { .. }
+            | Event::SubmitAnswered { .. }
+            | Event::CancelAnswered { .. }
+            | Event::CoordinatorUp
+            | Event::WorkerUp { .. }
+            | Event::Faults
+            | Event::Heal => None,
+        }
     }
 
     fn on_submit(&mut self, index: usize) -> Result<(), String> {
@@ -276,6 +306,10 @@ impl World {
             let down = self.random.between(10, 2_000);
             self.after(down, Event::CoordinatorUp);
         }
+        if options.coordinator_pause > 0 && self.random.chance(options.coordinator_pause / 4) {
+            self.seen("coordinator paused");
+            self.coordinator.paused_until = self.now + self.random.between(100, 2 * options.lease_ms);
+        }
         if options.store_loss > 0 && self.random.chance(options.store_loss / 4) && !self.store.is_empty() {
             let nth = self.random.below(self.store.len() as u64);
             let name = self.store.keys().nth(usize::try_from(nth).unwrap()).cloned();
@@ -314,6 +348,7 @@ impl World {
     fn heal(&mut self) -> Result<(), String> {
         self.healed = true;
         self.note(|| "the faults end".to_owned());
+        self.coordinator.paused_until = 0;
         self.start_coordinator()?;
         for index in 0..self.workers.len() {
             // One that can do everything lives; of the others some never come back.
@@ -337,6 +372,11 @@ impl World {
 
     fn judge_end(&mut self) -> Result<(), String> {
         self.check_submitted()?;
+        for worker in self.workers.iter().filter(|worker| worker.is_up) {
+            if self.directories.get(&worker.id).is_some_and(|directory| !directory.outbox.is_empty()) {
+                return Err(format!("worker {} keeps reports that were acknowledged", worker.id));
+            }
+        }
         let now = self.mono();
         for index in 0..self.clients.len() {
             let client = &self.clients[index];
