@@ -54,6 +54,11 @@ struct FilesAnswer {
     files: Vec<StoredFile>,
 }
 
+#[derive(Deserialize)]
+struct RemovedAnswer {
+    removed: u64,
+}
+
 impl Client {
     /// Makes a client; nothing is connected yet.
     ///
@@ -223,6 +228,15 @@ impl Client {
     /// [`ClientError`], as all calls.
     pub async fn delete_file(&self, path: &str) -> Result<(), ClientError> {
         self.http.send(self.call(Method::DELETE, stored(path))?).await.map(drop)
+    }
+
+    /// Deletes the files of a directory of the coordinator's store, given as a prefix that ends in `/`; returns how many.
+    ///
+    /// # Errors
+    /// [`ClientError`], as all calls.
+    pub async fn delete_files(&self, prefix: &str) -> Result<u64, ClientError> {
+        let request = option(self.call(Method::DELETE, ["v1", "store"])?, "prefix", Some(prefix));
+        self.http.json::<RemovedAnswer>(request).await.map(|answer| answer.removed)
     }
 
     /// Lists the files of the coordinator's store whose path starts with `prefix`.

@@ -137,7 +137,7 @@ pub struct InputView {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputView {
-    /// Where: a `file:///` URL, or `/v1/jobs/{id}/output` of this coordinator.
+    /// Where: a `file:///` or `store://` URL, or `/v1/jobs/{id}/output` of this coordinator.
     pub url: String,
     /// Bytes of text.
     pub bytes: u64,
@@ -267,6 +267,9 @@ pub struct StoredFile {
     pub url: String,
     /// Its size.
     pub bytes: u64,
+    /// When it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified_at: Option<String>,
 }
 
 /// Answer of `GET /v1/about`: enough for a client to know whom it talks to.

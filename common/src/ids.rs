@@ -41,6 +41,17 @@ uuid_id!(
     /// Names a job. A version 7 UUID, so that ids sort by submission time.
     JobId
 );
+impl JobId {
+    /// Returns the two numbers of its Hadoop name, `job_1764000000000_0042`: what scripts that were written for Hadoop
+    /// expect in `mapreduce_job_id` and in the output of `hadoop jar`. Both are cut out of the id, so two jobs of one
+    /// millisecond may share them; it is a name to show, never one to find a job by.
+    #[must_use]
+    pub fn hadoop_numbers(self) -> String {
+        let bits = self.0.as_u128();
+        format!("{}_{:04}", bits >> 80, bits % 10_000)
+    }
+}
+
 uuid_id!(
     /// Names a worker across its restarts: it is kept in the worker's state directory.
     WorkerId
@@ -192,6 +203,13 @@ impl<'de> Deserialize<'de> for TaskName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hadoop_knows_a_job_by_two_numbers() {
+        let job: JobId = "019d21c3-1800-7c3a-8000-00000000002a".parse().expect("an id");
+        assert_eq!(job.hadoop_numbers(), "1774387927040_6922");
+        assert_eq!(JobId(Uuid::nil()).hadoop_numbers(), "0_0000");
+    }
 
     #[test]
     fn task_names_read_back() {

@@ -192,7 +192,8 @@ impl<'de> Deserialize<'de> for Executable {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputSpec {
-    /// `file:///…/` for a directory of parts, `file:///…` for one file merged by key; absent for the coordinator's store.
+    /// `file:///…/` or `store://…/` for a directory of parts, without the slash for one file merged by key; absent for the
+    /// coordinator's store under the job's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Whether an output that exists is replaced.
@@ -387,10 +388,12 @@ impl OutputSpec {
             }
             return Ok(());
         };
-        if url.starts_with("file:///") {
+        let store = url.strip_prefix("store://");
+        if url.starts_with("file:///") || store.is_some_and(|path| !path.trim_matches('/').is_empty()) {
             return Ok(());
         }
-        let detail = format!("`{url}`: outputs can be file:/// URLs, or left out for the coordinator's store");
+        let detail =
+            format!("`{url}`: outputs can be file:/// or store:// URLs, or left out for the coordinator's store");
         Err(not_built("/output/url", url, detail))
     }
 }
@@ -533,6 +536,7 @@ mod tests {
             (r#"{"progress_timeout_ms":1}"#, "/progress_timeout_ms"),
             (r#"{"sort_budget_bytes":1}"#, "/sort_budget_bytes"),
             (r#"{"output":{"url":"relative"}}"#, "/output/url"),
+            (r#"{"output":{"url":"store://"}}"#, "/output/url"),
             (r#"{"output":{"overwrite":true}}"#, "/output/overwrite"),
             (r#"{"colour":"red"}"#, "/colour"),
         ];

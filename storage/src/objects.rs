@@ -4,7 +4,7 @@
 //! its entity tag is its version. No path can leave the directory: see [`StorePath`].
 
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
@@ -28,12 +28,15 @@ pub struct ObjectFacts {
     pub bytes: u64,
     /// Its entity tag.
     pub version: String,
+    /// When it was written, in milliseconds since 1970.
+    pub modified_ms: i64,
 }
 
 /// The files of one store.
 #[derive(Clone, Debug)]
 pub struct Objects {
     inner: Arc<dyn ObjectStore>,
+    directory: PathBuf,
 }
 
 /// Bytes that are collected before they are written: buckets take no smaller parts.
@@ -49,7 +52,13 @@ impl Objects {
             .map_err(|error| StorageError::io("open", directory, io::Error::other(error)))?
             .with_fsync(true)
             .with_automatic_cleanup(true);
-        Ok(Self { inner: Arc::new(local) })
+        Ok(Self { inner: Arc::new(local), directory: directory.to_path_buf() })
+    }
+
+    /// Returns where a file, or a directory of files, of this path lies: for outputs that appear whole, by one rename.
+    #[must_use]
+    pub fn place(&self, path: &StorePath) -> PathBuf {
+        self.directory.join(path.to_object().as_ref())
     }
 
     /// Writes a file, at most `limit` bytes; replaces one of the same path. Returns its size.
@@ -178,7 +187,8 @@ where
 }
 
 fn facts(path: StorePath, meta: &ObjectMeta) -> ObjectFacts {
-    ObjectFacts { path, bytes: meta.size, version: meta.e_tag.clone().unwrap_or_default() }
+    let version = meta.e_tag.clone().unwrap_or_default();
+    ObjectFacts { path, bytes: meta.size, version, modified_ms: meta.last_modified.timestamp_millis() }
 }
 
 fn convert(path: &StorePath, action: &'static str, error: object_store::Error) -> StorageError {

@@ -6,14 +6,15 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use gristmill_common::api::StoredFile;
-use gristmill_common::limits;
-use gristmill_storage::{ObjectFacts, StorePath};
+use gristmill_common::{Code, limits};
+use gristmill_storage::{ObjectFacts, StorageError, StorePath};
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use super::answer::Answer;
+use super::answer::{Answer, Refusal};
 use super::ask::{Asked, Nothing, Segment};
 use super::body::Upload;
+use super::jobs::rfc3339;
 use super::ranged::Slice;
 
 /// `?prefix=` of a list.
@@ -28,6 +29,12 @@ pub(super) struct Prefix {
 #[derive(Serialize)]
 pub(super) struct Files {
     files: Vec<StoredFile>,
+}
+
+/// How many files were deleted.
+#[derive(Serialize)]
+pub(super) struct Removed {
+    removed: u64,
 }
 
 pub(super) async fn list(State(app): State<App>, Asked(asked): Asked<Prefix>) -> Answer<Json<Files>> {
@@ -69,6 +76,25 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Deletes all files whose path starts with a prefix, which must end in `/`: a typing error costs one directory at most.
+pub(super) async fn remove_all(State(app): State<App>, Asked(asked): Asked<Prefix>) -> Answer<Json<Removed>> {
+    let directory = asked.prefix.strip_suffix('/').unwrap_or_default();
+    StorePath::parse(directory).map_err(|_| {
+        Refusal::new(Code::Invalid, "`prefix` must name a directory and end in `/`, such as `?prefix=uploads/old/`")
+    })?;
+    let mut removed = 0;
+    for facts in app.store.files().list(&asked.prefix, limits::INPUT_FILES).await? {
+        match app.store.files().delete(&facts.path).await {
+            Ok(()) => removed += 1,
+            // Somebody else deleted it meanwhile.
+            Err(StorageError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Json(Removed { removed }))
+}
+
 fn stored(facts: ObjectFacts) -> StoredFile {
-    StoredFile { url: facts.path.url(), bytes: facts.bytes }
+    let modified_at = Some(rfc3339(u64::try_from(facts.modified_ms).unwrap_or_default()));
+    StoredFile { url: facts.path.url(), bytes: facts.bytes, modified_at }
 }

@@ -229,7 +229,7 @@ fn event(row: Row) -> Result<EventView, Problem> {
     Ok(EventView { seq: row.seq, at: rfc3339(row.wall_ms), kind: row.kind, entry })
 }
 
-fn rfc3339(wall_ms: u64) -> String {
+pub(super) fn rfc3339(wall_ms: u64) -> String {
     let millisecond = i64::try_from(wall_ms).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millisecond).unwrap_or(jiff::Timestamp::MAX).to_string()
 }

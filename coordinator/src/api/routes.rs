@@ -60,6 +60,7 @@ pub(super) fn table() -> Vec<Route> {
         route("GET",    "/v1/jobs/{id}/output/{part}", Client,  NONE,   get(output::part)),
 
         route("GET",    "/v1/store",                   Client,  NONE,   get(files::list)),
+        route("DELETE", "/v1/store",                   Client,  NONE,   delete(files::remove_all)),
         route("PUT",    "/v1/store/{*path}",           Client,  STREAM, put(files::write)),
         route("GET",    "/v1/store/{*path}",           Client,  NONE,   get(files::read)),
         route("DELETE", "/v1/store/{*path}",           Client,  NONE,   delete(files::remove)),

@@ -1,9 +1,11 @@
-//! Commits an output to the file system: a directory of parts with a manifest, or one file.
+//! Commits an output to the file system or among the store's files: a directory of parts with a manifest, or one file.
 //!
 //! ```text
 //! directory: parts into .NAME.JOB/ -> _SUCCESS -> (old aside) -> rename -> sync -> (old deleted)
 //! file:      text into .NAME.JOB -> sync -> rename -> sync
 //! ```
+//!
+//! (In the store the staging name is `commits/JOB`.)
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -65,7 +67,8 @@ impl FileOutput<'_> {
             fs::rename(path, aside).map_err(|error| StorageError::io("move aside", path, error))?;
         }
         steps("give the output its name")?;
-        rename_new(staging, path).map_err(blocked_by_name)?;
+        self.target.make_parents().map_err(|error| self.blocked_by_name(error))?;
+        rename_new(staging, path).map_err(|error| self.blocked_by_name(error))?;
         steps("make its name durable")?;
         sync_parent(path)?;
         steps("delete the old output")?;
@@ -88,6 +91,7 @@ impl FileOutput<'_> {
             Text::concatenated(self.store.clone(), parts.clone(), 0..total)
         };
         steps("write the file")?;
+        self.check_room()?;
         let mut staged = Staged::create(staging)?;
         let checksum = copy(&mut text, |chunk| {
             staged.write_all(chunk).map_err(|error| StorageError::io("write", staging, error))
@@ -95,12 +99,13 @@ impl FileOutput<'_> {
         steps("make the file durable")?;
         staged.sync()?;
         steps("give the output its name")?;
+        self.target.make_parents().map_err(|error| self.blocked_by_name(error))?;
         if self.overwrite {
             staged.rename(path)?;
         } else if let Err(error) = staged.rename_new(path) {
             // An earlier try may have got this far.
             if file_checksum(path)? != checksum {
-                return Err(blocked_by_name(error));
+                return Err(self.blocked_by_name(error));
             }
         }
         steps("make its name durable")?;
@@ -109,6 +114,23 @@ impl FileOutput<'_> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let part = ManifestPart { name, bytes: total, records, checksum, stored: None };
         Ok(Manifest::new(self.output.job, self.output.sorted, vec![part]))
+    }
+
+    /// Refuses when the disk of the store is at its reserve; other disks have none.
+    fn check_room(&self) -> Result<(), StorageError> {
+        if self.target.is_in_store() { self.store.check_room(&self.target.name) } else { Ok(()) }
+    }
+
+    fn blocked_by_name(&self, error: StorageError) -> CommitError {
+        match error {
+            StorageError::Exists { .. } => {
+                let name = &self.target.name;
+                let why =
+                    format!("`{name}` appeared while the job ran; move it away, and the commit goes on by itself");
+                CommitError::Blocked { why }
+            }
+            error => error.into(),
+        }
     }
 
     fn check_free(&self) -> Result<(), CommitError> {
@@ -142,6 +164,7 @@ impl FileOutput<'_> {
                 return Ok(done(checksum));
             }
         }
+        self.check_room()?;
         let mut staged = Staged::create(self.target.staging.join(format!(".{name}")))?;
         let checksum = copy(&mut text(), |chunk| {
             staged.write_all(chunk).map_err(|error| StorageError::io("write", &path, error))
@@ -177,15 +200,6 @@ fn file_checksum(path: &Path) -> Result<String, StorageError> {
             0 => return Ok(format!("sha256:{}", hex(&hash.finalize()))),
             read => hash.update(&chunk[..read]),
         }
-    }
-}
-
-fn blocked_by_name(error: StorageError) -> CommitError {
-    match error {
-        StorageError::Exists { what, .. } => CommitError::Blocked {
-            why: format!("`{what}` appeared while the job ran; move it away, and the commit goes on by itself"),
-        },
-        error => error.into(),
     }
 }
 

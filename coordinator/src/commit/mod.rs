@@ -98,7 +98,7 @@ fn run(
     match &spec.output.url {
         None => stored::commit(&output, store, steps),
         Some(url) => {
-            let resolved = target::Target::resolve(url, job, roots);
+            let resolved = target::Target::resolve(url, job, store, roots);
             let target = resolved.map_err(|error| CommitError::Blocked { why: error.to_string() })?;
             let target =
                 files::FileOutput { output: &output, store, target: &target, overwrite: spec.output.overwrite };

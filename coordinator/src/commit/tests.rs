@@ -36,6 +36,23 @@ impl Job {
         Self { world, spec, parts }
     }
 
+    /// A job whose output goes among the store's files.
+    async fn in_store(output: &str, reduce: bool) -> Self {
+        let mut job = Self::new("unused", reduce).await;
+        job.spec.output.url = Some(format!("store://{output}"));
+        job
+    }
+
+    /// Returns the files of the store, as listings show them, with their text.
+    async fn stored_files(&self) -> BTreeMap<String, String> {
+        let mut files = BTreeMap::new();
+        for facts in self.world.store.files().list("", 100).await.expect("listed") {
+            let text = fs::read_to_string(self.world.store.files().place(&facts.path)).expect("text");
+            files.insert(facts.path.to_string(), text);
+        }
+        files
+    }
+
     /// Runs the commit and stops it before step number `stop`, as a crash would; returns the steps that were begun.
     fn run_until(&self, stop: usize) -> (Vec<&'static str>, Result<OutputView, CommitError>) {
         let mut begun = Vec::new();
@@ -111,6 +128,74 @@ async fn survives_every_crash(make: impl AsyncFn() -> Job, check: impl Fn(&Job))
 async fn a_directory_survives_every_crash() {
     let steps = survives_every_crash(async || Job::new("out/", true).await, |job| job.check_directory("out")).await;
     assert_eq!(steps.len(), 3 + 4, "{steps:?}");
+}
+
+#[tokio::test]
+async fn a_directory_in_the_store_survives_every_crash() {
+    for overwrite in [false, true] {
+        let make = async || {
+            let mut job = Job::in_store("a%20b/100%25/out/", true).await;
+            if overwrite {
+                let own = std::mem::replace(&mut job.world.job, JobId(uuid::Uuid::from_u128(1)));
+                let earlier = (0..2).map(|index| (index, Fence(0), Output::default())).collect();
+                let parts = std::mem::replace(&mut job.parts, earlier);
+                job.commit().await.expect("an earlier job");
+                (job.world.job, job.parts) = (own, parts);
+                job.spec.output.overwrite = true;
+            }
+            job
+        };
+        let all = make().await.run_until(usize::MAX).0;
+        let named = all.iter().position(|step| *step == "give the output its name").expect("a step");
+        for stop in 0..all.len() {
+            let mut job = make().await;
+            job.run_until(stop).1.expect_err("stopped");
+            assert!(overwrite || stop > named || job.stored_files().await.is_empty(), "before step {stop} of {all:?}");
+            job.world.reopen();
+            let view = job.commit().await.unwrap_or_else(|error| panic!("before step {stop}: {error}"));
+            assert_eq!((view.url.as_str(), view.parts, view.records), ("store://a%20b/100%25/out/", 3, 5));
+            let files = job.stored_files().await;
+            let names: Vec<_> = files.keys().map(String::as_str).collect();
+            let directory = "a b/100%/out";
+            let expected =
+                ["_SUCCESS", "part-00000", "part-00001", "part-00002"].map(|name| format!("{directory}/{name}"));
+            assert_eq!(names, expected, "before step {stop}");
+            assert_eq!(files[&expected[3]], "b\t2\nc\t4\nd\t5\n");
+            let left = fs::read_dir(job.world.home.path().join("data/store/commits")).expect("listed").count();
+            assert_eq!(left, 0, "before step {stop}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_the_store_is_merged_by_key() {
+    let job = Job::in_store("results/out.tsv", true).await;
+    job.commit().await.expect("committed");
+    job.commit().await.expect("again");
+    assert_eq!(job.stored_files().await, BTreeMap::from([("results/out.tsv".to_owned(), MERGED.to_owned())]));
+}
+
+#[tokio::test]
+async fn what_has_the_name_in_the_store_is_not_touched() {
+    for (output, theirs) in [("out/", "out/theirs"), ("out/", "out"), ("out", "out"), ("out/deep/", "out")] {
+        let job = Job::in_store(output, true).await;
+        job.world.upload(theirs, b"precious").await;
+        let error = job.commit().await.expect_err("taken");
+        assert!(matches!(error, CommitError::Blocked { .. }), "{error}");
+        assert!(error.to_string().contains("store://out"), "{error}");
+        assert_eq!(job.stored_files().await, BTreeMap::from([(theirs.to_owned(), "precious".to_owned())]));
+        let path = gristmill_storage::StorePath::parse(theirs).expect("a path");
+        job.world.store.files().delete(&path).await.expect("made way");
+        job.commit().await.expect("goes on by itself");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_fails_after_its_commit_began_leaves_nothing() {
+    let job = Job::in_store("out/", true).await;
+    job.run_until(2).1.expect_err("stopped");
+    job.world.store.drop_job(job.world.job).await.expect("dropped");
+    assert_eq!(fs::read_dir(job.world.home.path().join("data/store/commits")).expect("listed").count(), 0);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ pub async fn plan(
     store: &Store,
     roots: &Roots,
 ) -> Result<(Arc<Plan>, PlanSummary), Problem> {
-    check_output(job, spec, roots).await?;
+    check_output(job, spec, store, roots).await?;
     let (files, splits) = match spec.inputs.as_slice() {
         [Input::Generated(Generated { generate })] => (Vec::new(), generated(spec, *generate)?),
         inputs => {
@@ -51,11 +51,11 @@ pub async fn plan(
     Ok((Arc::new(plan), summary))
 }
 
-async fn check_output(job: JobId, spec: &JobSpec, roots: &Roots) -> Result<(), Problem> {
+async fn check_output(job: JobId, spec: &JobSpec, store: &Store, roots: &Roots) -> Result<(), Problem> {
     let Some(url) = spec.output.url.clone() else { return Ok(()) };
-    let (roots, overwrite) = (roots.clone(), spec.output.overwrite);
+    let (store, roots, overwrite) = (store.clone(), roots.clone(), spec.output.overwrite);
     let check = move || {
-        let target = Target::resolve(&url, job, &roots)?;
+        let target = Target::resolve(&url, job, &store, &roots)?;
         target.check_free(overwrite)?;
         target.check_writable()
     };

@@ -214,7 +214,13 @@ async fn outputs_that_cannot_be_are_refused_at_once() {
     fs::create_dir(world.file("empty")).expect("made");
     std::os::unix::fs::symlink(world.file("a"), world.file("link")).expect("linked");
     let outside = tempfile::tempdir().expect("a directory");
-    let cases: [(String, bool, Option<Code>, &str); 15] = [
+    world.upload("stored/part-00000", b"x").await;
+    let cases: [(String, bool, Option<Code>, &str); 20] = [
+        ("store://new/out/".to_owned(), false, None, ""),
+        ("store://stored/".to_owned(), false, Some(Code::Conflict), "store://stored/"),
+        ("store://stored/".to_owned(), true, Some(Code::Forbidden), "part-00000"),
+        ("store://stored/part-00000/x/".to_owned(), false, Some(Code::Conflict), "is a file"),
+        ("store://a/*/".to_owned(), false, Some(Code::Invalid), "wildcards"),
         (world.url("new"), false, None, ""),
         (world.url("new/"), false, None, ""),
         (world.url("taken"), false, Some(Code::Conflict), "overwrite"),

@@ -5,6 +5,7 @@
 //! store/outputs/JOB/NAME    map outputs (not fsynced: a checksum finds the loss, the map runs again) and parts (fsynced)
 //! store/outputs/JOB/_SUCCESS  manifest of a job whose output stays here
 //! store/files/…             users' files, store://…
+//! store/commits/JOB         an output that goes among the users' files, until it gets its name there by one rename
 //! store/tmp/N               what is being written, swept at every start
 //! ```
 //!
@@ -77,7 +78,7 @@ impl Store {
             }
             _ => {}
         }
-        for name in ["plans", "outputs", "files", "tmp"] {
+        for name in ["plans", "outputs", "files", "commits", "tmp"] {
             let path = directory.join(name);
             fs::create_dir_all(&path).map_err(|error| StorageError::io("create", &path, error))?;
         }
@@ -130,6 +131,21 @@ impl Store {
         Ok(self.0.files.head(path).await?)
     }
 
+    /// Refuses when the disk's reserve is reached; `what` is what would be written.
+    pub(crate) fn check_room(&self, what: &str) -> Result<(), StorageError> {
+        self.0.room.check(what)
+    }
+
+    /// Returns where outputs are written that go among the users' files; the job that commits owns its names there.
+    pub(crate) fn commits(&self) -> PathBuf {
+        self.0.directory.join("commits")
+    }
+
+    /// Returns the directory of the users' files.
+    pub(crate) fn files_directory(&self) -> PathBuf {
+        self.0.directory.join("files")
+    }
+
     /// Deletes everything of a job: plan, map outputs, parts and manifest.
     ///
     /// # Errors
@@ -138,9 +154,22 @@ impl Store {
         let store = self.clone();
         blocking(move || {
             store.drop_outputs(job)?;
+            store.drop_commit(job)?;
             store.drop_plan(job)
         })
         .await
+    }
+
+    /// Deletes what a commit wrote that will not be finished: its job lost a part and then failed.
+    fn drop_commit(&self, job: JobId) -> Result<(), StoreError> {
+        let path = self.commits().join(job.to_string());
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StorageError::io("delete", &path, error).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Deletes everything of jobs that `is_known` does not know: what a crash between an upload and a removal left.

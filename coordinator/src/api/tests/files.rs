@@ -14,7 +14,8 @@ async fn files_come_back_whole_and_in_ranges() {
     let world = World::new().await;
     let got = put(&world, "/v1/store/books/a%20b.txt", "0123456789").await;
     assert_eq!(got.status, StatusCode::CREATED);
-    assert_eq!(got.json::<Value>(), json!({ "url": "store://books/a%20b.txt", "bytes": 10 }));
+    let stored = got.json::<Value>();
+    assert_eq!((&stored["url"], &stored["bytes"]), (&json!("store://books/a%20b.txt"), &json!(10)));
     put(&world, "/v1/store/books/empty", "").await.ok();
     put(&world, "/v1/store/other", "x").await.ok();
 
@@ -46,6 +47,24 @@ async fn files_come_back_whole_and_in_ranges() {
     world.ask(Method::DELETE, path).token(CLIENT).send().await.ok();
     world.get(path).refused(404, "not_found").await;
     world.ask(Method::DELETE, path).token(CLIENT).refused(404, "not_found").await;
+}
+
+#[tokio::test]
+async fn a_directory_is_deleted_and_nothing_beside_it() {
+    let world = World::new().await;
+    for path in ["a/b/1", "a/b/2", "a/bc", "a/b.txt"] {
+        put(&world, &format!("/v1/store/{path}"), "x").await.ok();
+    }
+    let delete = |prefix: &str| world.ask(Method::DELETE, &format!("/v1/store?prefix={prefix}")).token(CLIENT);
+    for prefix in ["", "/", "a/b", "a//", "../"] {
+        delete(prefix).refused(400, "invalid").await;
+    }
+    assert_eq!(delete("a/b/").send().await.ok().json::<Value>(), json!({ "removed": 2 }));
+    assert_eq!(delete("a/b/").send().await.ok().json::<Value>(), json!({ "removed": 0 }));
+    let listed: Value = world.get("/v1/store").send().await.json();
+    let urls: Vec<_> = listed["files"].as_array().expect("a list").iter().map(|file| file["url"].clone()).collect();
+    assert_eq!(urls, ["store://a/b.txt", "store://a/bc"]);
+    assert!(listed["files"][0]["modified_at"].as_str().expect("a time").ends_with('Z'));
 }
 
 #[tokio::test]
