@@ -1,0 +1,24 @@
+//! W3: 100-byte records in the order of their keys.
+
+use anyhow::Result;
+
+use crate::bench::{Bench, say, size};
+use crate::contender::{Contender, Equal};
+use crate::data::RECORD_BYTES;
+use crate::report::Report;
+
+/// 2 GiB of records. Equal keys are equal in ten bytes of random letters, so that whole lines order the same way.
+pub(crate) fn sort(bench: &Bench) -> Result<Report> {
+    let bytes = bench.args.size.unwrap_or(2 << 30) / RECORD_BYTES * RECORD_BYTES;
+    let input = bench.data.records(bytes)?;
+    say("gristmill is left out: it has no sort job yet");
+    let mut all = Vec::new();
+    if bench.wants("yardstick") {
+        all.push(Contender::yardstick(bench, Equal::Bytes, "sort", &input));
+    }
+    if bench.wants("gnu") {
+        let script = r#"sort --parallel=2 -S 8G -o "$2" "$1""#;
+        all.push(Contender::shell("sort", bench, Equal::Bytes, script, &input));
+    }
+    bench.rounds("W3", &format!("{} of records", size(bytes)), &all)
+}
