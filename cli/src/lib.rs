@@ -11,10 +11,12 @@ use gristmill_sdk::app::{self, run, submit, worker as serve};
 use gristmill_worker::Programs;
 
 mod commands;
+mod save;
 mod table;
+mod transfer;
 mod view;
 
-use commands::{coordinator, job, output, worker};
+use commands::{completion, coordinator, dev, job, output, store, worker};
 
 /// MapReduce for any fleet you can reach over HTTP.
 #[derive(Parser)]
@@ -22,6 +24,8 @@ use commands::{coordinator, job, output, worker};
 #[command(after_help = "\
 First minute:
   gristmill run word-count 'logs/*.gz' -o counts.tsv     a job on this machine, no server
+  gristmill run --mapper ./map.py --reducer ./red.py books/ -o counts.tsv
+                                                         your own code in any language
   gristmill coordinator --listen 0.0.0.0:4750            prints the line to paste on every worker
   gristmill submit word-count 'logs/*.gz'                the same job on all of them
 
@@ -35,6 +39,8 @@ struct Line {
 enum Command {
     /// Run a job in this process, without a server
     Run(Box<run::RunArgs>),
+    /// Start a coordinator and workers in one process, to try things out
+    Dev(dev::DevArgs),
     /// Start a coordinator: takes jobs, hands their tasks to workers
     Coordinator(Box<CoordinatorArgs>),
     /// Serve a coordinator with this machine's slots; `worker ls` and `worker drain` look after them
@@ -45,6 +51,14 @@ enum Command {
     Job(job::JobArgs),
     /// Print the output of a job
     Output(output::OutputArgs),
+    /// Upload files to the coordinator's store
+    Put(store::PutArgs),
+    /// Download files from the coordinator's store
+    Get(store::GetArgs),
+    /// List and delete files of the coordinator's store
+    Store(store::StoreArgs),
+    /// Print what makes bash, zsh or fish complete this command
+    Completion(completion::CompletionArgs),
 }
 
 /// Reads the command line and does what it says, with these programs.
@@ -56,7 +70,7 @@ pub fn main(programs: Programs) -> ExitCode {
     let long_running = match &line.command {
         Command::Coordinator(_) => true,
         Command::Worker(args) => args.serves(),
-        Command::Run(_) | Command::Submit(_) | Command::Job(_) | Command::Output(_) => false,
+        _ => false,
     };
     app::block_on(long_running, async move {
         match line.command {
@@ -69,6 +83,11 @@ pub fn main(programs: Programs) -> ExitCode {
             Command::Submit(args) => submit::run(&args, &programs).await,
             Command::Job(args) => job::run(&args).await,
             Command::Output(args) => output::run(&args).await,
+            Command::Dev(args) => dev::run(&args, programs).await,
+            Command::Put(args) => store::put(&args).await,
+            Command::Get(args) => store::get(&args).await,
+            Command::Store(args) => store::run(&args).await,
+            Command::Completion(args) => completion::run::<Line>(&args),
         }
     })
 }

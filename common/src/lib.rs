@@ -37,6 +37,7 @@ pub mod limits;
 pub mod plan;
 pub mod problem;
 pub mod program;
+pub mod quantity;
 pub mod range;
 pub mod reason;
 pub mod spec;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use gristmill_common::limits;
+use gristmill_common::{limits, quantity};
 
 use crate::store::StoreLimits;
 
@@ -144,8 +144,8 @@ pub struct CoordinatorArgs {
     /// Milliseconds a worker may be silent before its attempts are granted again
     #[arg(long, value_name = "MS", default_value_t = limits::LEASE_MS)]
     pub lease_ms: u64,
-    /// Bytes of map outputs and parts that one job may keep here
-    #[arg(long, value_name = "BYTES", default_value_t = limits::RELAY_QUOTA_BYTES)]
+    /// Size of the map outputs and parts that one job may keep here, such as 64G
+    #[arg(long, value_name = "BYTES", default_value_t = limits::RELAY_QUOTA_BYTES, value_parser = quantity::bytes)]
     pub relay_quota: u64,
     /// URL under which others reach this coordinator, such as https://mill.example
     #[arg(long, value_name = "URL")]

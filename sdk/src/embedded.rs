@@ -1,12 +1,15 @@
-//! A whole cluster in one process: the real coordinator on 127.0.0.1:0 and a worker over the same HTTP path.
+//! A whole cluster in one process: the real coordinator and a worker over the same HTTP path.
 //!
-//! Its state is a temporary directory that goes with it. Executors are threads: a program that aborts ends the process.
+//! For one job it is a throw-away: any free port, a journal in memory, executors that are threads (a program that aborts
+//! ends the process). For `dev` it is a real one: a port to talk to, a durable journal, executors that are processes.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use gristmill_client::{Client, Endpoint, EndpointError};
 use gristmill_common::Digest;
+use gristmill_common::program::Kind;
 use gristmill_coordinator::{CoordinatorConfig, JournalKind, Running};
 use gristmill_worker::{Executors, Programs, WorkerConfig, WorkerError};
 use tokio::task::JoinHandle;
@@ -19,6 +22,17 @@ pub struct EmbeddedConfig {
     pub roots: Vec<PathBuf>,
     /// Tasks run at a time; one per processor when absent.
     pub slots: Option<u32>,
+    /// Where others find it; for one job of this process when absent.
+    pub serve: Option<Serve>,
+}
+
+/// How an embedded cluster serves others.
+#[derive(Clone, Debug)]
+pub struct Serve {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where its state is kept; a temporary directory that goes with it when absent.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// A running cluster.
@@ -27,34 +41,30 @@ pub struct Embedded {
     worker: JoinHandle<Result<(), WorkerError>>,
     shutdown: CancellationToken,
     client: Client,
-    _state: tempfile::TempDir,
+    state: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
 }
 
 impl Embedded {
     /// Starts the coordinator and its worker.
     ///
     /// # Errors
-    /// If there is no temporary directory or no free port.
+    /// If there is no directory for its state, or the port is taken.
     pub async fn start(config: EmbeddedConfig, programs: Programs) -> Result<Self> {
-        let state = tempfile::Builder::new().prefix("gristmill-").tempdir().context("no temporary directory")?;
-        let mut coordinator = CoordinatorConfig::new(state.path().join("coordinator"));
-        coordinator.listen = ([127, 0, 0, 1], 0).into();
-        coordinator.roots.clone_from(&config.roots);
-        // Nothing outlives the process, so nothing has to survive it: no fsync stands in the way of a small job.
-        coordinator.journal = JournalKind::Memory;
-        let coordinator = gristmill_coordinator::start(coordinator).await?;
+        let kept = config.serve.as_ref().and_then(|serve| serve.data_dir.clone());
+        let temporary = match &kept {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("gristmill-").tempdir().context("no temporary directory")?),
+        };
+        let state = kept.or_else(|| temporary.as_ref().map(|dir| dir.path().to_path_buf())).unwrap_or_default();
+        let coordinator = gristmill_coordinator::start(coordinator_config(&config, &state)).await?;
         let endpoint =
             |token: &str| Ok::<_, EndpointError>(Endpoint::new(coordinator.url())?.with_token(Some(token.to_owned())));
-        let mut worker = WorkerConfig::new(endpoint(coordinator.worker_token())?, state.path().join("worker"));
-        worker.slots = config.slots.unwrap_or_else(crate::app::processors);
-        worker.roots = config.roots;
-        worker.executors = Executors::Threads;
-        // Its only worker is this process: there is no other build to be told from.
-        worker.executable = Some(Digest::of(b"this process"));
+        let worker = worker_config(&config, endpoint(coordinator.worker_token())?, &state)?;
         let shutdown = CancellationToken::new();
         let client = Client::new(endpoint(coordinator.client_token())?)?;
         let worker = tokio::spawn(gristmill_worker::run(worker, programs, shutdown.clone()));
-        Ok(Self { coordinator, worker, shutdown, client, _state: state })
+        Ok(Self { coordinator, worker, shutdown, client, state, _temporary: temporary })
     }
 
     /// Returns a client of the cluster.
@@ -63,12 +73,69 @@ impl Embedded {
         &self.client
     }
 
-    /// Stops the worker and the coordinator and deletes their state.
+    /// Returns its coordinator.
+    #[must_use]
+    pub fn coordinator(&self) -> &Running {
+        &self.coordinator
+    }
+
+    /// Returns the directory that holds the coordinator's tokens, journal and store.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.state.join("coordinator")
+    }
+
+    /// Waits until the worker or the coordinator ends by itself, which only a failure makes them do.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            error = self.coordinator.failed() => error.into(),
+            ended = &mut self.worker => match ended {
+                Ok(Ok(())) => anyhow::anyhow!("the worker stopped"),
+                Ok(Err(error)) => anyhow::Error::new(error).context("the worker ended"),
+                Err(error) => anyhow::Error::new(error).context("the worker ended"),
+            },
+        }
+    }
+
+    /// Stops the worker and the coordinator and deletes their state, unless it is to be kept.
     pub async fn stop(self) {
         self.shutdown.cancel();
-        // The state is thrown away: nothing has to be drained.
+        // What runs is not waited for: it is thrown away, or runs again when the state is used again.
         self.worker.abort();
         let _ = self.worker.await;
         let _ = self.coordinator.stop().await;
     }
+}
+
+fn coordinator_config(config: &EmbeddedConfig, state: &Path) -> CoordinatorConfig {
+    let mut coordinator = CoordinatorConfig::new(state.join("coordinator"));
+    coordinator.roots.clone_from(&config.roots);
+    match &config.serve {
+        Some(serve) => {
+            coordinator.listen = serve.listen;
+            coordinator.announce = true;
+        }
+        None => {
+            coordinator.listen = ([127, 0, 0, 1], 0).into();
+            // Nothing outlives the process, so nothing has to survive it: no fsync stands in the way of a small job.
+            coordinator.journal = JournalKind::Memory;
+        }
+    }
+    coordinator
+}
+
+fn worker_config(config: &EmbeddedConfig, endpoint: Endpoint, state: &Path) -> Result<WorkerConfig> {
+    let mut worker = WorkerConfig::new(endpoint, state.join("worker"));
+    worker.slots = config.slots.unwrap_or_else(crate::app::processors);
+    worker.roots.clone_from(&config.roots);
+    // Whoever starts this may run anything on this machine anyway.
+    worker.kinds.push(Kind::Command);
+    if config.serve.is_some() {
+        worker.executors = Executors::this_executable()?;
+    } else {
+        worker.executors = Executors::Threads;
+        // Its only worker is this process: there is no other build to be told from.
+        worker.executable = Some(Digest::of(b"this process"));
+    }
+    Ok(worker)
 }

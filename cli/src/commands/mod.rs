@@ -1,6 +1,9 @@
 //! One command per file.
 
+pub(crate) mod completion;
 pub(crate) mod coordinator;
+pub(crate) mod dev;
 pub(crate) mod job;
 pub(crate) mod output;
+pub(crate) mod store;
 pub(crate) mod worker;

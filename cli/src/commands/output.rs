@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use gristmill_sdk::app::connect::Connect;
 use gristmill_sdk::app::exit::Exit;
 use gristmill_sdk::app::follow;
-use tokio::io::AsyncWriteExt as _;
+
+use crate::save;
 
 /// Arguments of `output`.
 #[derive(Args, Clone, Debug)]
@@ -37,15 +38,6 @@ pub(crate) async fn run(args: &OutputArgs) -> Result<Exit> {
         follow::print_output(&client, job.id, merged).await?;
         return Ok(Exit::Ok);
     };
-    let mut download = client.output(&job.id.to_string(), merged, None).await?;
-    // A half-written result must not be taken for a whole one: the name appears when all bytes are there.
-    let staged = path.with_added_extension("partial");
-    let mut file =
-        tokio::fs::File::create(&staged).await.with_context(|| format!("cannot create {}", staged.display()))?;
-    while let Some(chunk) = download.chunk().await? {
-        file.write_all(&chunk).await.with_context(|| format!("cannot write {}", staged.display()))?;
-    }
-    file.sync_all().await.with_context(|| format!("cannot write {}", staged.display()))?;
-    tokio::fs::rename(&staged, path).await.with_context(|| format!("cannot rename to {}", path.display()))?;
+    save::save(client.output(&job.id.to_string(), merged, None).await?, path, |_| {}).await?;
     Ok(Exit::Ok)
 }

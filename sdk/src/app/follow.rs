@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use gristmill_client::{Client, retry};
+use gristmill_client::{Client, Download, retry};
 use gristmill_common::JobId;
 use gristmill_common::api::JobView;
 use tokio::io::AsyncWriteExt as _;
@@ -99,7 +99,14 @@ impl Idle {
 /// # Errors
 /// If the output cannot be read or stdout cannot be written; a closed pipe is not an error.
 pub async fn print_output(client: &Client, job: JobId, merged: bool) -> Result<()> {
-    let mut download = client.output(&job.to_string(), merged, None).await?;
+    print(client.output(&job.to_string(), merged, None).await?).await
+}
+
+/// Copies what comes to stdout.
+///
+/// # Errors
+/// If it cannot be read or stdout cannot be written; a closed pipe is not an error.
+pub async fn print(mut download: Download) -> Result<()> {
     let mut stdout = tokio::io::stdout();
     while let Some(chunk) = download.chunk().await? {
         match stdout.write_all(&chunk).await {

@@ -1,25 +1,30 @@
 //! The arguments that shape a job, shared by `run` and `submit`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use gristmill_common::spec::{Generated, Input, StepSpec};
-use gristmill_common::{JobSpec, limits};
+use gristmill_common::spec::{Generated, Input, OutputSpec, StepSpec};
+use gristmill_common::{JobSpec, limits, quantity};
 use gristmill_worker::Programs;
 
+use super::code_args::{Code, CodeArgs};
 use super::exit::Usage;
+use super::pack::{LocalBundle, Pack};
 use super::paths::{self, Typed};
+use super::spec_file;
 
 /// A job on the command line.
 #[derive(Args, Clone, Debug)]
 pub struct JobArgs {
-    /// The program: `word-count`, `grep`, or one of your own
-    pub program: String,
+    /// A ready-made program (`word-count`, `grep`, or one of your own), unless --mapper, --reducer, --each-line or --spec
+    /// says what to run; then what to read: files, directories, globs in quotes, URLs, or `-` for standard input
+    #[arg(value_name = "[PROGRAM] INPUT")]
+    pub words: Vec<String>,
 
-    /// What to read: files, directories, globs in quotes, URLs, or `-` for standard input
-    #[arg(value_name = "INPUT")]
-    pub inputs: Vec<String>,
+    /// A job spec in JSON, `-` for standard input; inputs, if there are any, take the place of its own
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mapper", "reducer", "each_line", "args", "generate"])]
+    pub spec: Option<PathBuf>,
 
     /// An argument for the program; may be repeated (grep takes its pattern this way)
     #[arg(short = 'a', long = "arg", value_name = "TEXT", allow_hyphen_values = true)]
@@ -37,12 +42,12 @@ pub struct JobArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::PARTITIONS)))]
     pub partitions: Option<u32>,
 
-    /// Target bytes of a split; chosen from the input's size when left out
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Target size of a split, such as 64M; chosen from the input's size when left out
+    #[arg(long, value_name = "BYTES", value_parser = quantity::bytes)]
     pub split_bytes: Option<u64>,
 
     /// No inputs: map this many generated records, the decimal numbers from 0
-    #[arg(long, value_name = "RECORDS", conflicts_with = "inputs", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub generate: Option<u64>,
 
     /// Records of one split of a generated input
@@ -61,55 +66,135 @@ pub struct JobArgs {
     #[arg(long, allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     pub priority: i32,
 
-    /// Failures of the program that one task may have before the job fails
-    #[arg(long, value_name = "N", default_value_t = limits::ATTEMPTS,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ATTEMPTS_MAX)))]
-    pub attempts: u32,
+    /// Failures of the program that one task may have before the job fails [default: 4, with --each-line 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ATTEMPTS_MAX)))]
+    pub attempts: Option<u32>,
 
-    /// End an attempt that shows no progress for this long
-    #[arg(long, value_name = "MS", default_value_t = limits::PROGRESS_TIMEOUT_MS)]
-    pub progress_timeout_ms: u64,
+    /// End an attempt that shows no progress for this long, such as 90s or 2h
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = quantity::milliseconds)]
+    pub progress_timeout: u64,
 
     /// Say nothing but errors on stderr
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// Code of the user's own.
+    #[command(flatten)]
+    pub code: CodeArgs,
+}
+
+/// What a command line asks to run.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// A spec that is whole.
+    Spec(Box<JobSpec>, Pack),
+    /// Code that goes along.
+    Code(Box<Code>),
+    /// A program by its name.
+    Native(String),
+}
+
+impl Work {
+    /// Returns the files that go along.
+    #[must_use]
+    pub fn bundles(&self) -> &[LocalBundle] {
+        match self {
+            Self::Spec(_, pack) => &pack.locals,
+            Self::Code(code) => &code.pack.locals,
+            Self::Native(_) => &[],
+        }
+    }
 }
 
 impl JobArgs {
-    /// Reads the inputs as typed.
+    /// Reads what is to run. Files are read and hashed: blocks.
+    ///
+    /// # Errors
+    /// If nothing is named, or what is named cannot be read.
+    pub fn work(&self) -> Result<Work> {
+        if let Some(file) = &self.spec {
+            let (mut spec, pack) = spec_file::read(file, !self.words.is_empty(), self.code.pack()?)?;
+            if let Some((url, _)) = self.output.as_deref().map(paths::output_url).transpose()? {
+                spec.output = OutputSpec { url: Some(url), overwrite: self.overwrite };
+            }
+            return Ok(Work::Spec(Box::new(spec), pack));
+        }
+        if self.code.is_given() {
+            if !self.args.is_empty() {
+                return Err(
+                    Usage("-a is for ready-made programs: write a command's arguments behind it".to_owned()).into()
+                );
+            }
+            return self.code.code().map(|code| Work::Code(Box::new(code)));
+        }
+        self.code.check_absent()?;
+        let program = self.words.first().ok_or_else(|| {
+            let what = "a ready-made program and its inputs (word-count notes.txt), --mapper and --reducer, or --spec";
+            Usage(format!("nothing to run: give {what}"))
+        })?;
+        Ok(Work::Native(program.clone()))
+    }
+
+    /// Reads the inputs of the job as typed; those of a spec are URLs.
     ///
     /// # Errors
     /// If one is missing, or there are none.
-    pub fn typed_inputs(&self) -> Result<Vec<Typed>> {
-        if self.inputs.is_empty() && self.generate.is_none() {
-            return Err(
-                Usage("no inputs: name files, directories or globs, or `-` for standard input".to_owned()).into()
-            );
+    pub fn typed_inputs(&self, work: &Work, programs: &Programs) -> Result<Vec<Typed>> {
+        let words = match work {
+            Work::Spec(spec, _) if self.words.is_empty() => return spec.inputs.iter().filter_map(typed_url).collect(),
+            Work::Spec(..) | Work::Code(_) => self.words.as_slice(),
+            Work::Native(_) => self.words.get(1..).unwrap_or_default(),
+        };
+        match (words, self.generate) {
+            ([], None) => {
+                let what = "no inputs: name files, directories or globs, or `-` for standard input";
+                return Err(Usage(what.to_owned()).into());
+            }
+            ([_, ..], Some(_)) => {
+                return Err(Usage("--generate makes the records: it stands alone, without inputs".to_owned()).into());
+            }
+            _ => {}
         }
-        self.inputs.iter().map(|text| paths::typed(text)).collect()
+        if let (Work::Code(_), Some(word)) = (work, words.first())
+            && programs.find(word).is_some()
+            && !Path::new(word).exists()
+        {
+            let hint = "with --mapper, --reducer or --each-line there is no program, only inputs";
+            return Err(Usage(format!("`{word}` is a ready-made program: {hint}")).into());
+        }
+        words.iter().map(|text| paths::typed(text)).collect()
     }
 
     /// Builds the spec from inputs that are URLs already.
     ///
     /// # Errors
     /// If the output's directory is missing or the spec is not valid.
-    pub fn spec(&self, mut inputs: Vec<Input>) -> Result<JobSpec> {
+    pub fn job_spec(&self, work: &Work, mut inputs: Vec<Input>) -> Result<JobSpec> {
         if let Some(generate) = self.generate {
             inputs.push(Input::Generated(Generated { generate }));
         }
-        let mut step = StepSpec::native(&self.program);
+        let (mut step, name) = match work {
+            Work::Spec(spec, _) if self.words.is_empty() => return Ok(spec.as_ref().clone()),
+            Work::Spec(spec, _) => return Ok(JobSpec { inputs, ..spec.as_ref().clone() }),
+            Work::Code(code) => (code.step.clone(), code.name.as_str()),
+            Work::Native(program) => (StepSpec::native(program), program.as_str()),
+        };
         step.args.clone_from(&self.args);
         step.partitions = self.partitions;
-        step.reduce = !self.map_only;
-        let name = self.name.clone().unwrap_or_else(|| self.program.clone());
-        let mut spec = JobSpec::new(name, inputs, vec![step]);
+        step.reduce = !self.map_only && self.code.each_line.is_none();
+        let mut spec = JobSpec::new(self.name.as_deref().unwrap_or(name), inputs, vec![step]);
         spec.split.bytes = self.split_bytes;
         spec.split.records = self.split_records;
-        spec.output.url = self.output_place()?.map(|(url, _)| url);
+        spec.output.url = self.output_place(work)?.map(|(url, _)| url);
         spec.output.overwrite = self.overwrite;
         spec.priority = self.priority;
-        spec.attempts = self.attempts;
-        spec.progress_timeout_ms = self.progress_timeout_ms;
+        spec.attempts = self.attempts.unwrap_or(limits::ATTEMPTS);
+        spec.progress_timeout_ms = self.progress_timeout;
+        if self.code.each_line.is_some() {
+            spec.split.lines = Some(self.code.lines_per_task.unwrap_or(1));
+            // A line's command may have done half of something: whoever wants it again says so.
+            spec.attempts = self.attempts.unwrap_or(1);
+        }
         spec.check().map_err(|problem| Usage(problem.detail))?;
         Ok(spec)
     }
@@ -118,20 +203,32 @@ impl JobArgs {
     ///
     /// # Errors
     /// If the parent directory does not exist.
-    pub fn output_place(&self) -> Result<Option<(String, PathBuf)>> {
-        self.output.as_deref().map(paths::output_url).transpose()
-    }
-
-    /// Refuses a program that this binary does not have, or arguments that it does not take.
-    ///
-    /// # Errors
-    /// If so, with the names it has.
-    pub fn check_program(&self, programs: &Programs) -> Result<()> {
-        let Some(program) = programs.find(&self.program) else {
-            let known = programs.names().join(", ");
-            return Err(Usage(format!("no program `{}` here; there are: {known}", self.program)).into());
+    pub fn output_place(&self, work: &Work) -> Result<Option<(String, PathBuf)>> {
+        let output = match work {
+            Work::Spec(spec, _) => spec.output.url.as_deref(),
+            Work::Code(_) | Work::Native(_) => self.output.as_deref(),
         };
-        let refused = |why| Usage(format!("{}: {why} (arguments of the program are given with -a)", self.program));
-        Ok(program.check(&self.args).map_err(refused)?)
+        output.map(paths::output_url).transpose()
+    }
+}
+
+/// Refuses a program that this binary does not have, or arguments that it does not take.
+///
+/// # Errors
+/// If so, with the names it has.
+pub fn check_native(name: &str, args: &[String], programs: &Programs) -> Result<()> {
+    let Some(program) = programs.find(name) else {
+        let known = programs.names().join(", ");
+        let hint = if Path::new(name).exists() { "; your own code is given with --mapper and --reducer" } else { "" };
+        return Err(Usage(format!("no program `{name}` here; there are: {known}{hint}")).into());
+    };
+    let refused = |why| Usage(format!("{name}: {why} (arguments of the program are given with -a)"));
+    Ok(program.check(args).map_err(refused)?)
+}
+
+fn typed_url(input: &Input) -> Option<Result<Typed>> {
+    match input {
+        Input::Url(url) => Some(paths::typed(url)),
+        Input::Generated(_) => None,
     }
 }

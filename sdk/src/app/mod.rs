@@ -10,16 +10,20 @@ use gristmill_worker::Programs;
 
 use crate::typed::Job;
 
+pub mod code_args;
 pub mod connect;
 pub mod exit;
 pub mod follow;
 pub mod job_args;
+pub mod pack;
 pub mod paths;
 pub mod progress;
 pub mod run;
 pub mod signals;
+pub mod spec_file;
 pub mod submit;
 pub mod upload;
+pub mod words;
 pub mod worker;
 
 use exit::Exit;

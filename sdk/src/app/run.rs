@@ -11,7 +11,7 @@ use gristmill_worker::Programs;
 
 use super::exit::{self, Exit, Usage};
 use super::follow::{self, Watched};
-use super::job_args::JobArgs;
+use super::job_args::{self, JobArgs, Work};
 use super::paths::Typed;
 use super::progress::Progress;
 use super::signals;
@@ -29,16 +29,18 @@ Examples:
   gristmill run word-count books/ -o parts/
   gristmill run grep -a 'error|warn' /var/log/app/
   cat notes.txt | gristmill run word-count -
+  gristmill run --mapper ./mapper.py --reducer ./reducer.py books/*.txt -o counts.tsv
+  gristmill run --each-line 'convert {} {}.png' list.txt       one command for each line, in parallel
 
 Without -o the result goes to stdout, in key order. Files are read where they are; .gz is known by its content.
 The output is there when the job has succeeded, whole, or not at all.")]
 pub struct RunArgs {
-    #[command(flatten)]
-    job: JobArgs,
-
     /// Tasks run at a time; one per processor when left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::SLOTS)))]
     slots: Option<u32>,
+
+    #[command(flatten)]
+    job: JobArgs,
 }
 
 /// Runs the job and prints or writes its output.
@@ -46,24 +48,29 @@ pub struct RunArgs {
 /// # Errors
 /// If the job cannot be set up, or its output cannot be written.
 pub async fn run(args: &RunArgs, programs: Programs) -> Result<Exit> {
-    let args_of_job = &args.job;
-    args_of_job.check_program(&programs)?;
-    let typed = args_of_job.typed_inputs()?;
+    let job = &args.job;
+    let work = tokio::task::block_in_place(|| job.work())?;
+    if let Work::Native(program) = &work {
+        job_args::check_native(program, &job.args, &programs)?;
+    }
+    let typed = job.typed_inputs(&work, &programs)?;
+    let output = job.output_place(&work)?;
+    refuse_input_as_output(output.as_ref().map(|(url, _)| url.as_str()), &typed)?;
     let root = |input: &Typed| if let Typed::Local(local) = input { Some(local.root.clone()) } else { None };
-    refuse_input_as_output(args_of_job, &typed)?;
     let mut roots: Vec<_> = typed.iter().filter_map(root).collect();
-    roots.extend(args_of_job.output_place()?.map(|(_, parent)| parent));
+    roots.extend(output.map(|(_, parent)| parent));
     roots.sort();
     roots.dedup();
-    let embedded = Embedded::start(EmbeddedConfig { roots, slots: args.slots }, programs).await?;
-    let result = run_job(args_of_job, &typed, embedded.client()).await;
+    let embedded =
+        Embedded::start(EmbeddedConfig { roots, slots: args.slots, ..EmbeddedConfig::default() }, programs).await?;
+    let result = run_job(job, &work, &typed, embedded.client()).await;
     embedded.stop().await;
     // The coordinator is in this process: what it refuses is an error here, not a refusal by somebody else.
     result.map_err(|error| anyhow::anyhow!(exit::sentence(&error)))
 }
 
-fn refuse_input_as_output(args: &JobArgs, typed: &[Typed]) -> Result<()> {
-    let Some((output, _)) = args.output_place()? else { return Ok(()) };
+fn refuse_input_as_output(output: Option<&str>, typed: &[Typed]) -> Result<()> {
+    let Some(output) = output else { return Ok(()) };
     let same = |input: &Typed| matches!(input, Typed::Local(local) if local.url.trim_end_matches('/') == output.trim_end_matches('/'));
     if typed.iter().any(same) {
         return Err(Usage(format!("-o names an input, which would be replaced: {output}")).into());
@@ -71,7 +78,7 @@ fn refuse_input_as_output(args: &JobArgs, typed: &[Typed]) -> Result<()> {
     Ok(())
 }
 
-async fn run_job(args: &JobArgs, typed: &[Typed], client: &Client) -> Result<Exit> {
+async fn run_job(args: &JobArgs, work: &Work, typed: &[Typed], client: &Client) -> Result<Exit> {
     let mut progress = Progress::new(args.quiet).without_server();
     let mut inputs: Vec<Input> = Vec::with_capacity(typed.len());
     for input in typed {
@@ -84,7 +91,7 @@ async fn run_job(args: &JobArgs, typed: &[Typed], client: &Client) -> Result<Exi
             },
         });
     }
-    let spec = args.spec(inputs)?;
+    let spec = args.job_spec(work, inputs)?;
     let submitted = client.submit(&spec, &upload::fresh_key(), None).await?;
     let mut watched = follow::watch(client, submitted.id, &mut progress, None).await?;
     if !matches!(watched, Watched::Over(_)) {
@@ -97,7 +104,7 @@ async fn run_job(args: &JobArgs, typed: &[Typed], client: &Client) -> Result<Exi
     }
     let Watched::Over(job) = watched else { return Ok(Exit::Interrupted) };
     progress.close(&job);
-    if Exit::of_job(&job) == Exit::Ok && args.output.is_none() {
+    if Exit::of_job(&job) == Exit::Ok && spec.output.url.is_none() {
         follow::print_output(client, job.id, follow::is_ordered(&job)).await?;
     }
     Ok(Exit::of_job(&job))

@@ -1,9 +1,9 @@
 //! `submit`: hands a job to a running coordinator.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 use gristmill_client::{Client, retry};
 use gristmill_common::JobSpec;
@@ -14,7 +14,7 @@ use gristmill_worker::Programs;
 use super::connect::Connect;
 use super::exit::Exit;
 use super::follow::{self, Watched};
-use super::job_args::JobArgs;
+use super::job_args::{self, JobArgs, Work};
 use super::paths::Typed;
 use super::progress::{Progress, counted, size};
 use super::upload::{self, Uploads};
@@ -28,19 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 Examples:
   gristmill submit word-count 'logs/*.gz'                wait, show progress, print the result
   gristmill submit word-count 'logs/*.gz' --detach       print the job's id and return
+  gristmill submit --mapper ./map.py --reducer ./red.py 'logs/*.gz'
   gristmill submit --spec job.json                       the JSON that POST /v1/jobs takes
 
 Local inputs are uploaded unless the coordinator and all workers may read them in place (--allow-path on both).")]
 pub struct SubmitArgs {
     #[command(flatten)]
     connect: Connect,
-
-    #[command(flatten)]
-    job: Option<JobArgs>,
-
-    /// A job spec in JSON, instead of PROGRAM and INPUT; `-` for standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "program")]
-    spec: Option<PathBuf>,
 
     /// Print the job's id and return at once
     #[arg(long)]
@@ -53,6 +47,9 @@ pub struct SubmitArgs {
     /// Let every build of the program run it, not only this executable
     #[arg(long)]
     any_executable: bool,
+
+    #[command(flatten)]
+    job: JobArgs,
 }
 
 /// Submits, and unless detached waits and prints the output.
@@ -61,8 +58,7 @@ pub struct SubmitArgs {
 /// If the coordinator cannot be reached or refuses the job.
 pub async fn run(args: &SubmitArgs, programs: &Programs) -> Result<Exit> {
     let client = args.connect.client()?;
-    let quiet = args.job.as_ref().is_some_and(|job| job.quiet);
-    let mut progress = Progress::new(quiet);
+    let mut progress = Progress::new(args.job.quiet);
     let mut uploads = Uploads::new(&client, args.idempotency_key.is_some());
     let submitted = submit(args, &client, programs, &mut uploads, &progress).await;
     let (spec, job) = match submitted {
@@ -99,13 +95,14 @@ async fn submit(
     uploads: &mut Uploads<'_>,
     progress: &Progress,
 ) -> Result<(JobSpec, JobView)> {
-    let spec = match (&args.spec, &args.job) {
-        (Some(file), _) => JobSpec::from_json(&read_spec(file)?)?,
-        (None, Some(job)) => {
+    let work = tokio::task::block_in_place(|| args.job.work())?;
+    let spec = match &work {
+        Work::Spec(spec, _) if args.job.words.is_empty() => spec.as_ref().clone(),
+        Work::Spec(..) | Work::Code(_) | Work::Native(_) => {
+            let typed = args.job.typed_inputs(&work, programs)?;
             let common = common_roots(client).await?;
-            from_args(job, programs, args.any_executable, uploads, &common).await?
+            from_args(args, &work, programs, &typed, uploads, &common).await?
         }
-        (None, None) => bail!("name a program and its inputs, or a spec with --spec"),
     };
     if uploads.files > 0 {
         let (files, bytes) = (counted(uploads.files, "file"), size(uploads.bytes));
@@ -121,27 +118,24 @@ fn print_id(id: &str) {
     println!("{id}");
 }
 
-fn read_spec(file: &Path) -> Result<Vec<u8>> {
-    if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes)?;
-        return Ok(bytes);
-    }
-    std::fs::read(file).with_context(|| format!("cannot read the spec {}", file.display()))
-}
-
 async fn from_args(
-    job: &JobArgs,
+    args: &SubmitArgs,
+    work: &Work,
     programs: &Programs,
-    any_executable: bool,
+    typed: &[Typed],
     uploads: &mut Uploads<'_>,
     common: &[PathBuf],
 ) -> Result<JobSpec> {
-    if programs.find(&job.program).is_some() {
-        job.check_program(programs)?;
+    let job = &args.job;
+    let own = match work {
+        Work::Native(program) => programs.find(program).map(|_| program),
+        Work::Spec(..) | Work::Code(_) => None,
+    };
+    if let Some(program) = own {
+        job_args::check_native(program, &job.args, programs)?;
     }
     let mut inputs = Vec::new();
-    for (number, input) in job.typed_inputs()?.iter().enumerate() {
+    for (number, input) in typed.iter().enumerate() {
         match input {
             Typed::Stdin => inputs.push(uploads.stdin().await?),
             Typed::Url(url) => inputs.push(Input::Url(url.clone())),
@@ -155,10 +149,10 @@ async fn from_args(
             }
         }
     }
-    let mut spec = job.spec(inputs)?;
-    if any_executable {
+    let mut spec = job.job_spec(work, inputs)?;
+    if args.any_executable && matches!(work, Work::Native(_)) {
         spec.steps[0].executable = Some(Executable::Any);
-    } else if programs.find(&job.program).is_some() {
+    } else if own.is_some() {
         spec.steps[0].executable = Some(Executable::Pinned(gristmill_worker::executable_digest()?));
     }
     Ok(spec)

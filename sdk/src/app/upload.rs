@@ -54,7 +54,7 @@ impl<'a> Uploads<'a> {
         let path = match &self.folder {
             Folder::Fresh(folder) => format!("{folder}/{number}/{name}"),
             Folder::ByContent => {
-                let path = format!("uploads/{}/{name}", digest_of(local.to_path_buf()).await?);
+                let path = format!("uploads/{}/{name}", digest_elsewhere(local.to_path_buf()).await?);
                 let there = self.client.list_files(&path).await?;
                 // Writing it again would change an input that a running job has pinned.
                 if let Some(file) = there.into_iter().find(|file| file.bytes == bytes && file.url.ends_with(name)) {
@@ -108,18 +108,23 @@ pub fn fresh_key() -> String {
     Uuid::now_v7().to_string()
 }
 
-async fn digest_of(local: PathBuf) -> Result<Digest> {
+async fn digest_elsewhere(local: PathBuf) -> Result<Digest> {
     let shown = local.display().to_string();
-    let hash = move || -> std::io::Result<Digest> {
-        let mut file = std::fs::File::open(local)?;
-        let mut hash = Sha256::new();
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            match file.read(&mut chunk)? {
-                0 => return Ok(Digest(hash.finalize().into())),
-                length => hash.update(&chunk[..length]),
-            }
+    tokio::task::spawn_blocking(move || digest_of(&local)).await?.with_context(|| format!("cannot read {shown}"))
+}
+
+/// Returns the SHA-256 of a file's content. Blocks.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn digest_of(local: &Path) -> std::io::Result<Digest> {
+    let mut file = std::fs::File::open(local)?;
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(Digest(hash.finalize().into())),
+            length => hash.update(&chunk[..length]),
         }
-    };
-    tokio::task::spawn_blocking(hash).await?.with_context(|| format!("cannot read {shown}"))
+    }
 }
