@@ -85,6 +85,16 @@ impl Http {
         if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
     }
 
+    /// Sends a HEAD request, and says whether what it names is there.
+    pub(crate) async fn is_there(&self, request: RequestBuilder) -> Result<bool, ClientError> {
+        let response = request.send().await.map_err(|error| ClientError::from_http(&self.address, &error))?;
+        match response.status() {
+            status if status.is_success() => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(self.refusal(response).await),
+        }
+    }
+
     /// Sends a request and reads its answer as JSON.
     pub(crate) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
         let response = self.send(request.header(ACCEPT, "application/json")).await?;

@@ -5,6 +5,7 @@
 //! stalled HTTP/2 connection would be reused for ever. Nothing here retries by itself except [`retry::idempotent`].
 
 pub mod backoff;
+mod bundles;
 mod download;
 pub mod endpoint;
 pub mod endpoint_file;
@@ -16,6 +17,7 @@ mod user;
 mod worker;
 
 pub use backoff::Backoff;
+pub use bundles::UploadError;
 pub use download::Download;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::ClientError;

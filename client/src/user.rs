@@ -80,7 +80,11 @@ impl Client {
         self.http.call(Method::GET, segments, self.http.own_token())
     }
 
-    fn call<'a>(
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    pub(crate) fn call<'a>(
         &self,
         method: Method,
         segments: impl IntoIterator<Item = &'a str>,
@@ -156,6 +160,25 @@ impl Client {
         cursor: Option<&str>,
     ) -> Result<EventsPage, ClientError> {
         self.http.json(page(self.get(["v1", "jobs", id, "events"])?, limit, cursor)).await
+    }
+
+    /// Reads logs of attempts as text: of a task, of one attempt, or of the failed attempts when neither is given. Only
+    /// those that came after the cursor `after`; the answer's header `x-log-cursor` is the next one.
+    ///
+    /// # Errors
+    /// [`ClientError`], as all calls.
+    pub async fn logs(
+        &self,
+        id: &str,
+        task: Option<TaskName>,
+        fence: Option<u64>,
+        after: Option<u64>,
+    ) -> Result<Download, ClientError> {
+        let request = self.get(["v1", "jobs", id, "logs"])?;
+        let request = option(request, "task", task.map(|task| task.to_string()).as_deref());
+        let request = option(request, "fence", fence.map(|fence| fence.to_string()).as_deref());
+        let request = option(request, "after", after.map(|after| after.to_string()).as_deref());
+        self.http.download(request, None).await
     }
 
     /// Ends a job without a result.

@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
-use gristmill_common::limits;
-use gristmill_common::wire::{FetchRequest, OutputsAnswer, PlanAnswer, PollRequest, PollResponse, SplitsAnswer};
+use gristmill_common::wire::{
+    FetchRequest, LogHead, OutputsAnswer, PlanAnswer, PollRequest, PollResponse, SplitsAnswer,
+};
+use gristmill_common::{Digest, limits};
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Body, Method};
 use serde::de::DeserializeOwned;
@@ -100,6 +102,27 @@ impl WorkerClient {
     pub async fn fetch(&self, token: &str, fetch: &FetchRequest) -> Result<Download, ClientError> {
         let request = self.http.call(Method::POST, ["v1", "worker", "fetch"], Some(token))?.json(fetch);
         self.http.download(request, None).await
+    }
+
+    /// Fetches a bundle that the grant's job names, from byte `from` on.
+    ///
+    /// # Errors
+    /// [`ClientError`], as all calls.
+    pub async fn bundle(&self, token: &str, sha256: Digest, from: u64) -> Result<Download, ClientError> {
+        let request = self.http.call(Method::GET, ["v1", "worker", "bundle", &sha256.to_string()], Some(token))?;
+        self.http.download(request, (from > 0).then_some((from, None))).await
+    }
+
+    /// Hands over the log of task `index` of the grant, before the attempt's report.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] with `storage_full` when the job's share is used up.
+    pub async fn put_log(&self, token: &str, index: u32, head: &LogHead, text: &[u8]) -> Result<(), ClientError> {
+        let mut body = serde_json::to_vec(head).map_err(|error| self.http.malformed(error.to_string()))?;
+        body.push(b'\n');
+        body.extend_from_slice(text);
+        let request = self.http.call(Method::PUT, ["v1", "worker", "log", &index.to_string()], Some(token))?;
+        self.http.send(request.body(body)).await.map(drop)
     }
 
     /// Puts the run file of task `index` of the grant into the store.

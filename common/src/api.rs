@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::ids::{JobId, Stage, TaskName, WorkerId};
 use crate::reason::Reason;
 use crate::spec::JobSpec;
@@ -270,6 +271,15 @@ pub struct StoredFile {
     /// When it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified_at: Option<String>,
+}
+
+/// A bundle in the coordinator's store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StoredBundle {
+    /// Hash of its content, and its name.
+    pub sha256: Digest,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// Answer of `GET /v1/about`: enough for a client to know whom it talks to.

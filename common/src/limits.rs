@@ -149,6 +149,24 @@ pub const RENDER_CHUNK_BYTES: usize = 256 << 10;
 pub const BUNDLE_FILES: usize = 1_000;
 /// One bundle as uploaded, in bytes.
 pub const BUNDLE_BYTES: u64 = 4 << 30;
+/// How long a bundle that no job names is kept after its last use, in milliseconds: a day of submitting the same program.
+pub const BUNDLE_RETENTION_MS: u64 = 24 * 3_600_000;
+/// How often the coordinator looks for bundles and jobs whose time is over, in milliseconds.
+pub const SWEEP_EVERY_MS: u64 = 600_000;
+/// Bundles that workers keep in one state directory, unpacked ones included, in bytes; least recently used go first.
+pub const BUNDLE_CACHE_BYTES: u64 = 20 << 30;
+/// A bundle up to this size is copied for each attempt; a larger one is a link into the cache, in bytes.
+pub const BUNDLE_COPY_BYTES: u64 = 16 << 20;
+/// What an archive may unpack to, in bytes.
+pub const UNPACKED_BYTES: u64 = 16 << 30;
+/// Entries of an archive: a Python environment has some ten thousand.
+pub const UNPACKED_ENTRIES: u64 = 200_000;
+/// Times its own size that an archive may unpack to beyond [`UNPACKED_SLACK_BYTES`]: text does not reach it, bombs do.
+pub const UNPACKED_RATIO: u64 = 200;
+/// What any archive may unpack to, in bytes.
+pub const UNPACKED_SLACK_BYTES: u64 = 64 << 20;
+/// A path inside an archive, in bytes.
+pub const UNPACKED_PATH_BYTES: usize = 4 << 10;
 /// A separator of fields, in bytes.
 pub const SEPARATOR_BYTES: usize = 64;
 /// Fields of a key.
@@ -165,6 +183,14 @@ pub const WASM_MEMORY_BYTES: u64 = 256 << 20;
 pub const WASM_MEMORY_MAX_BYTES: u64 = 4 << 30;
 /// Kept of what an attempt writes to stderr, from its beginning and again from its end, in bytes.
 pub const LOG_HALF_BYTES: usize = 64 << 10;
+/// A log as it travels, in bytes: both halves and what is said of the attempt.
+pub const LOG_BYTES: usize = 2 * LOG_HALF_BYTES + (16 << 10);
+/// Logs of attempts kept for one job, in bytes; later ones are not kept.
+pub const JOB_LOGS_BYTES: u64 = 256 << 20;
+/// Logs of attempts kept for one job: a directory of them is listed for each reader.
+pub const JOB_LOGS: u64 = 20_000;
+/// How long a worker tries to hand over a log before it reports without it, in milliseconds.
+pub const LOG_PATIENCE_MS: u64 = 10_000;
 /// Text of a task's status line, in bytes.
 pub const STATUS_BYTES: usize = 512;
 /// Records that a job may skip (spec: `on_bad_record`).

@@ -325,6 +325,14 @@ pub struct FetchRequest {
     pub outputs: Vec<(u32, Fence)>,
 }
 
+/// First line of a log that is sent (`PUT /v1/worker/log/{index}`), as JSON; what the attempt wrote follows as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LogHead {
+    /// Why the attempt failed, for people; absent when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
 /// The name under which an output lies in a worker's directory or in the store: `JOB/s0-m12-a4711`.
 #[must_use]
 pub fn output_name(job: JobId, step: u16, stage: Stage, index: u32, fence: Fence) -> String {

@@ -3,10 +3,12 @@
 //! [`run`] is the whole worker. An executable that starts workers with executor processes calls
 //! [`executor::run_if_asked`] first in its `main`. Nothing listens here: a worker only needs to reach its coordinator.
 
+mod bundles;
 pub mod config;
 pub mod data;
 pub mod exchange;
 pub mod executor;
+pub mod log;
 pub mod outbox;
 pub mod position;
 pub mod program;

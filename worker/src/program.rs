@@ -13,6 +13,7 @@ use gristmill_common::plan::{PinnedFile, PlannedStep};
 use gristmill_common::{Fence, Reason, TaskName};
 use gristmill_runs::RunSummary;
 
+use crate::log::AttemptLog;
 use crate::position::Position;
 
 /// User code that is compiled in.
@@ -140,6 +141,8 @@ pub struct MapTask<'a> {
     pub scratch: &'a Path,
     /// Where the attempt says what it reads.
     pub position: Arc<Position>,
+    /// The attempt's own log, which users read with `job logs`.
+    pub log: AttemptLog,
     /// Set when the result is no longer wanted; the attempt then ends soon, with [`Reason::Worker`].
     pub cancel: Arc<AtomicBool>,
 }
@@ -172,6 +175,8 @@ pub struct ReduceTask<'a> {
     pub scratch: &'a Path,
     /// Where the attempt says what it reads.
     pub position: Arc<Position>,
+    /// The attempt's own log, which users read with `job logs`.
+    pub log: AttemptLog,
     /// Set when the result is no longer wanted; the attempt then ends soon, with [`Reason::Worker`].
     pub cancel: Arc<AtomicBool>,
 }

@@ -20,20 +20,33 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         check_type(&request)?;
-        let BodyLimit(limit) = request.extensions().get::<BodyLimit>().copied().unwrap_or_default();
-        let read = Limited::new(request.into_body(), limit).collect();
-        let time = Duration::from_millis(limits::BODY_READ_MS);
-        match tokio::time::timeout(time, read).await {
-            Ok(Ok(body)) => Ok(Self(body.to_bytes())),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
-                Code::TooLarge,
-                format!("the body is larger than the {limit} bytes that this route takes"),
-            )),
-            Ok(Err(error)) => Err(Refusal::new(Code::Invalid, format!("the body could not be read: {error}"))),
-            Err(_) => {
-                Err(Refusal::new(Code::Invalid, format!("the body did not come within {} ms", limits::BODY_READ_MS)))
-            }
-        }
+        read_whole(request).await.map(Self)
+    }
+}
+
+/// A body of any type, read whole under the route's limit.
+pub(super) struct WholeBody(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for WholeBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        read_whole(request).await.map(Self)
+    }
+}
+
+async fn read_whole(request: Request) -> Result<Bytes, Refusal> {
+    let BodyLimit(limit) = request.extensions().get::<BodyLimit>().copied().unwrap_or_default();
+    let read = Limited::new(request.into_body(), limit).collect();
+    let time = Duration::from_millis(limits::BODY_READ_MS);
+    match tokio::time::timeout(time, read).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
+            Code::TooLarge,
+            format!("the body is larger than the {limit} bytes that this route takes"),
+        )),
+        Ok(Err(error)) => Err(Refusal::new(Code::Invalid, format!("the body could not be read: {error}"))),
+        Err(_) => Err(Refusal::new(Code::Invalid, format!("the body did not come within {} ms", limits::BODY_READ_MS))),
     }
 }
 

@@ -10,10 +10,10 @@ use gristmill_common::api::{EventView, EventsPage, Explanation, JobState, JobVie
 use gristmill_common::{Code, Digest, JobId, JobSpec, Problem, Stage, TaskName, limits};
 use serde::Deserialize;
 
-use super::App;
 use super::answer::{Answer, Refusal};
 use super::ask::{Asked, Nothing, Segment, Waiting, idempotency_key, page_items};
 use super::body::JsonBytes;
+use super::{App, bundles};
 use crate::commit::target;
 use crate::fresh;
 use crate::journal::Row;
@@ -70,6 +70,7 @@ pub(super) async fn submit(
     if let Some(url) = spec.output.url.take() {
         spec.output.url = Some(canonical(&app, url).await?);
     }
+    bundles::check(&app.store, &spec).await?;
     let fresh = fresh::job();
     let planning = app.driver.refusals().expect(fresh);
     let Reply::Submitted { job, existing } =

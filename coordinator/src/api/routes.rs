@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 
-use super::{App, answer, blobs, exchange, files, guard, jobs, output, status};
+use super::{App, answer, blobs, bundles, exchange, files, guard, jobs, logs, output, status};
 use crate::auth::Scope::{self, Attempt, Client, Public, Worker};
 
 /// Largest JSON body of a route, in bytes.
@@ -21,6 +21,7 @@ const NONE: BodyLimit = BodyLimit(0);
 const JSON: BodyLimit = BodyLimit(limits::BODY_BYTES);
 const SPEC: BodyLimit = BodyLimit(limits::SPEC_BYTES);
 const POLL: BodyLimit = BodyLimit(limits::POLL_BYTES);
+const LOG: BodyLimit = BodyLimit(limits::LOG_BYTES);
 /// The body is a stream that its handler bounds.
 const STREAM: BodyLimit = BodyLimit(0);
 
@@ -59,6 +60,11 @@ pub(super) fn table() -> Vec<Route> {
         route("GET",    "/v1/jobs/{id}/output",        Client,  NONE,   get(output::whole)),
         route("GET",    "/v1/jobs/{id}/output/{part}", Client,  NONE,   get(output::part)),
 
+        route("GET",    "/v1/jobs/{id}/logs",          Client,  NONE,   get(logs::read)),
+
+        route("PUT",    "/v1/bundles/{sha256}",        Client,  STREAM, put(bundles::write)),
+        route("GET",    "/v1/bundles/{sha256}",        Client,  NONE,   get(bundles::read)),
+
         route("GET",    "/v1/store",                   Client,  NONE,   get(files::list)),
         route("DELETE", "/v1/store",                   Client,  NONE,   delete(files::remove_all)),
         route("PUT",    "/v1/store/{*path}",           Client,  STREAM, put(files::write)),
@@ -74,6 +80,8 @@ pub(super) fn table() -> Vec<Route> {
         route("GET",    "/v1/worker/part/{n}",         Attempt, NONE,   get(blobs::part)),
         route("POST",   "/v1/worker/fetch",            Attempt, JSON,   post(blobs::fetch)),
         route("PUT",    "/v1/worker/output/{index}",   Attempt, STREAM, put(blobs::store_output)),
+        route("PUT",    "/v1/worker/log/{index}",      Attempt, LOG,    put(logs::write)),
+        route("GET",    "/v1/worker/bundle/{sha256}",  Attempt, NONE,   get(bundles::read_for_attempt)),
     ]
 }
 

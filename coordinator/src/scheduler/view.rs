@@ -245,6 +245,15 @@ impl Scheduler {
             || tasks.win(index).is_some_and(|win| win.fence_of(index) == fence)
     }
 
+    /// Returns the name of the worker that runs the grant's attempt of this task; `None` when it does not run.
+    #[must_use]
+    pub fn runner(&self, grant: &GrantName, index: u32) -> Option<String> {
+        let fence = grant.fence_of(index)?;
+        let step = self.durable.jobs.get(&grant.job)?.step(grant.step)?;
+        let (_, worker) = step.tasks(grant.stage).running(index).filter(|(running, _)| *running == fence)?;
+        Some(self.worker_name(worker))
+    }
+
     /// Returns one part of a step: the winning attempt and its output.
     #[must_use]
     pub fn part(&self, job: JobId, step: u16, index: u32) -> Option<(Fence, Output)> {

@@ -35,6 +35,14 @@ pub enum StoreError {
         /// What the share is, and how to raise it.
         why: String,
     },
+    /// It is larger than one may be.
+    #[error("{what} is larger than the {limit} bytes that one may have")]
+    TooLarge {
+        /// Which blob.
+        what: String,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// The body broke off, there is no room, or the disk or the system refused.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -57,6 +65,7 @@ impl StoreError {
             Self::BadName { .. } => Code::Invalid,
             Self::Damaged { .. } => Code::Internal,
             Self::Quota { .. } => Code::StorageFull,
+            Self::TooLarge { .. } => Code::TooLarge,
             Self::Storage(error) => error.code(),
         };
         Problem::new(code, self.to_string())

@@ -4,6 +4,8 @@
 //! store/plans/JOB.json      plans, immutable, fsynced before they are acknowledged
 //! store/outputs/JOB/NAME    map outputs (not fsynced: a checksum finds the loss, the map runs again) and parts (fsynced)
 //! store/outputs/JOB/_SUCCESS  manifest of a job whose output stays here
+//! store/bundles/SHA256      bundles of programs
+//! store/logs/JOB/NAME       logs of attempts (not fsynced)
 //! store/files/…             users' files, store://…
 //! store/commits/JOB         an output that goes among the users' files, until it gets its name there by one rename
 //! store/tmp/N               what is being written, swept at every start
@@ -12,9 +14,11 @@
 //! Nothing appears under its name before it is whole and verified. Never touched by the driver: what blocks runs on
 //! threads that may block.
 
+mod bundles;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod logs;
 mod outputs;
 mod plans;
 mod room;
@@ -31,6 +35,8 @@ use gristmill_common::{JobId, limits};
 use gristmill_storage::{ObjectFacts, Objects, Staged, StorageError, StorePath, sync_directory};
 
 pub use self::error::StoreError;
+pub use self::logs::LogName;
+use self::logs::Shares;
 use self::plans::PlanCache;
 pub use self::room::StoreLimits;
 use self::room::{Room, Usage};
@@ -46,6 +52,9 @@ struct Inner {
     room: Room,
     usage: Mutex<Usage>,
     plans: Mutex<PlanCache>,
+    logs: Mutex<Shares>,
+    /// Held while a bundle is touched or swept.
+    bundles: Mutex<()>,
     next_temporary: AtomicU64,
     /// Jobs that had blobs when the store was opened, until they were compared with the journal.
     found: Mutex<Vec<JobId>>,
@@ -78,7 +87,7 @@ impl Store {
             }
             _ => {}
         }
-        for name in ["plans", "outputs", "files", "commits", "tmp"] {
+        for name in ["plans", "outputs", "bundles", "logs", "files", "commits", "tmp"] {
             let path = directory.join(name);
             fs::create_dir_all(&path).map_err(|error| StorageError::io("create", &path, error))?;
         }
@@ -96,6 +105,8 @@ impl Store {
             directory,
             usage: Mutex::new(usage),
             plans: Mutex::new(PlanCache::default()),
+            logs: Mutex::new(Shares::default()),
+            bundles: Mutex::new(()),
             next_temporary: AtomicU64::new(0),
         })))
     }
@@ -146,18 +157,13 @@ impl Store {
         self.0.directory.join("files")
     }
 
-    /// Deletes everything of a job: plan, map outputs, parts and manifest.
+    /// Deletes everything of a job: plan, map outputs, parts, manifest and logs.
     ///
     /// # Errors
     /// If something cannot be deleted; calling it again goes on where it stopped.
     pub async fn drop_job(&self, job: JobId) -> Result<(), StoreError> {
         let store = self.clone();
-        blocking(move || {
-            store.drop_outputs(job)?;
-            store.drop_commit(job)?;
-            store.drop_plan(job)
-        })
-        .await
+        blocking(move || store.drop_all(job)).await
     }
 
     /// Deletes what a commit wrote that will not be finished: its job lost a part and then failed.
@@ -183,12 +189,18 @@ impl Store {
         blocking(move || {
             let found = std::mem::take(&mut *lock(&store.0.found));
             for job in found.into_iter().filter(|job| !is_known(*job)) {
-                store.drop_outputs(job)?;
-                store.drop_plan(job)?;
+                store.drop_all(job)?;
             }
             Ok(())
         })
         .await
+    }
+
+    fn drop_all(&self, job: JobId) -> Result<(), StoreError> {
+        self.drop_outputs(job)?;
+        self.drop_commit(job)?;
+        self.drop_logs(job)?;
+        self.drop_plan(job)
     }
 
     /// Returns the bytes of map outputs and parts kept for a job.
@@ -228,7 +240,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Lists the jobs that have blobs.
 fn jobs_in(directory: &Path) -> Result<Vec<JobId>, StorageError> {
     let mut jobs = Vec::new();
-    for name in ["plans", "outputs"] {
+    for name in ["plans", "outputs", "logs"] {
         let directory = directory.join(name);
         let failed = |error| StorageError::io("list", &directory, error);
         for entry in fs::read_dir(&directory).map_err(failed)? {

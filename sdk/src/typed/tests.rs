@@ -10,6 +10,7 @@ use anyhow::Result;
 use gristmill_common::plan::{Compression, PinnedFile, PlannedStep};
 use gristmill_common::{Fence, Reason, Stage, TaskName};
 use gristmill_runs::{RunFile, Source, part_text};
+use gristmill_worker::log::AttemptLog;
 use gristmill_worker::position::Position;
 use gristmill_worker::program::{InputPiece, Inputs, MapInput, MapTask, Program, ReduceTask, Section};
 
@@ -72,6 +73,7 @@ fn run_mixed(
                 output: &output(Stage::Map, index),
                 scratch: dir.path(),
                 position: Arc::clone(&position),
+                log: AttemptLog::default(),
                 cancel: Arc::clone(&cancel),
             },
         )?;
@@ -96,6 +98,7 @@ fn run_mixed(
                 output: &output(Stage::Reduce, partition),
                 scratch: dir.path(),
                 position: Arc::clone(&position),
+                log: AttemptLog::default(),
                 cancel: Arc::clone(&cancel),
             },
         )?;

@@ -11,7 +11,7 @@ use gristmill_client::ClientError;
 use gristmill_common::plan::{PlanHead, PlannedStep, SplitInput};
 use gristmill_common::program::Program as UserCode;
 use gristmill_common::reason::bounded;
-use gristmill_common::wire::{Done, NamedFile, Outcome, OutputsAnswer, SplitsAnswer};
+use gristmill_common::wire::{Done, LogHead, NamedFile, Outcome, OutputsAnswer, SplitsAnswer};
 use gristmill_common::{Code, Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
 use gristmill_storage::Roots;
 
@@ -21,6 +21,8 @@ use super::inputs::GrantInputs;
 use super::outputs::{Made, Outputs};
 use super::protocol::Hello;
 use super::sections::Sections;
+use crate::bundles::Bundles;
+use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::program::{InputPiece, MapInput, MapTask, Program, Programs, ReduceTask, TaskDone};
 use crate::supervisor::clock::Stopwatch;
@@ -36,6 +38,9 @@ pub(crate) struct Attempts<'a> {
     position: Arc<Position>,
     cancel: Arc<AtomicBool>,
     outputs: Outputs,
+    bundles: Bundles,
+    /// Of the attempt that runs.
+    log: AttemptLog,
     holders: BTreeMap<WorkerId, Option<PathBuf>>,
     /// Of the last job.
     plan: Option<(JobId, Arc<PlanHead>)>,
@@ -132,6 +137,8 @@ impl<'a> Attempts<'a> {
             position,
             cancel,
             outputs,
+            bundles: Bundles::new(&hello.state_dir),
+            log: AttemptLog::default(),
             holders: BTreeMap::new(),
             plan: None,
             splits: None,
@@ -144,6 +151,9 @@ impl<'a> Attempts<'a> {
         let grant = gristmill_common::grant::name_of(token)
             .ok_or_else(|| Reason::Worker { message: "a grant's token cannot be read".to_owned() })?;
         let plan = self.plan_of(token, grant.job)?;
+        for sha256 in plan.steps.get(usize::from(grant.step)).iter().flat_map(|step| step.program().bundles()) {
+            self.bundles.path(&self.coordinator, token, sha256)?;
+        }
         let source = match grant.stage {
             Stage::Map => Source::Splits(self.splits_of(token)?),
             Stage::Reduce => Source::Table(self.table_of(token, &grant)?),
@@ -160,6 +170,7 @@ impl<'a> Attempts<'a> {
             async move { client.plan(&token).await }
         })?;
         let plan = Arc::new(answer.head);
+        self.bundles.release();
         self.plan = Some((job, Arc::clone(&plan)));
         Ok(plan)
     }
@@ -203,8 +214,11 @@ impl<'a> Attempts<'a> {
     /// Runs one task and describes how it ended, and how long it took in microseconds. `None` when it is to be given back.
     pub(crate) fn run(&mut self, batch: &Batch, task: u32) -> Option<(Outcome, u64)> {
         let watch = Stopwatch::start();
+        // A new one each time: a thread that outlived its attempt must not write into another's.
+        self.log = AttemptLog::default();
         let result = self.attempt(batch, task);
         let took_us = watch.elapsed_us();
+        self.hand_over_log(batch, task, &result);
         let outcome = match result {
             Ok(done) => Outcome::Done(Done { took_ms: took_us / 1000, ..done }),
             Err(setback) => {
@@ -218,6 +232,21 @@ impl<'a> Attempts<'a> {
             }
         };
         Some((outcome, took_us))
+    }
+
+    /// Sends what the attempt wrote, if it wrote anything. A log that does not arrive is no reason to fail a task.
+    fn hand_over_log(&self, batch: &Batch, task: u32, result: &Result<Done, Setback>) {
+        if self.log.is_empty() || matches!(result, Err(Setback::NotNow)) {
+            return;
+        }
+        let failed = match result {
+            Err(Setback::Failed(reason)) => Some(bounded(reason.to_string())),
+            Err(Setback::NotNow) | Ok(_) => None,
+        };
+        let sent = self.coordinator.hand_over_log(&batch.token, task, &LogHead { failed }, &self.log.text());
+        if let Err(error) = sent {
+            tracing::warn!(task = %batch.grant.task(task), %error, "the log of an attempt is not kept");
+        }
     }
 
     fn attempt(&mut self, batch: &Batch, task: u32) -> Result<Done, Setback> {
@@ -292,6 +321,7 @@ impl<'a> Attempts<'a> {
             output: &self.made,
             scratch: &self.spills,
             position: Arc::clone(&self.position),
+            log: self.log.clone(),
             cancel: Arc::clone(&self.cancel),
         };
         guarded(|| program.map(&step.args, map)).unwrap_or_else(|message| Err(self.panicked(message, Some(splits))))
@@ -357,6 +387,7 @@ impl<'a> Attempts<'a> {
             output: &self.made,
             scratch: &self.spills,
             position: Arc::clone(&self.position),
+            log: self.log.clone(),
             cancel: Arc::clone(&self.cancel),
         };
         guarded(|| program.reduce(&step.args, reduce)).unwrap_or_else(|message| Err(self.panicked(message, None)))

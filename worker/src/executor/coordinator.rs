@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use gristmill_client::{Backoff, ClientError, Download, Endpoint, WorkerClient, retry};
 use gristmill_common::reason::bounded;
-use gristmill_common::{Code, Reason};
+use gristmill_common::wire::LogHead;
+use gristmill_common::{Code, Reason, limits};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
@@ -63,6 +64,12 @@ impl Coordinator {
         call: impl Fn(WorkerClient) -> F,
     ) -> Result<T, ClientError> {
         self.wait(retry::idempotent(PATIENCE, || call(self.client.clone())))
+    }
+
+    /// Sends the log of an attempt; a coordinator that is away is not waited for as long as for what the attempt needs.
+    pub(crate) fn hand_over_log(&self, token: &str, task: u32, head: &LogHead, text: &[u8]) -> Result<(), ClientError> {
+        let patience = Duration::from_millis(limits::LOG_PATIENCE_MS);
+        self.wait(retry::idempotent(patience, || self.client.put_log(token, task, head, text)))
     }
 
     /// Waits for the next bytes of a body; empty at its end.
@@ -137,6 +144,11 @@ impl RemoteReader {
         let size = size.or_else(|| from.checked_add(body.length()?));
         let (chunk, backoff) = (Bytes::new(), Backoff::default());
         Ok(Self { coordinator, open, explain, body, chunk, offset: from, size, broken: 0, backoff })
+    }
+
+    /// Returns where it ends, where that is known.
+    pub(crate) fn size(&self) -> Option<u64> {
+        self.size
     }
 
     /// Returns `false` when there is nothing to go on with: it broke off at its very end.

@@ -23,6 +23,7 @@ use gristmill_common::wire::Outcome;
 use gristmill_common::{Reason, TaskRange};
 
 pub(crate) use attempt::place;
+pub(crate) use coordinator::{Coordinator, RemoteReader, worker_failure};
 pub(crate) use outputs::file_body;
 pub(crate) use pipe::ChannelLink;
 pub(crate) use protocol::{Hello, LINE_BYTES, Order, RangeResult, Reply};

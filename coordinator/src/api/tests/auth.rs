@@ -14,6 +14,7 @@ fn example(path: &str) -> String {
         .replace("{file}", "0")
         .replace("{n}", "0")
         .replace("{index}", "0")
+        .replace("{sha256}", "0")
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::worker::{Keep, Miniature, put};
 use super::world::{CLIENT, World, generated};
 
-async fn granted(world: &World) -> (String, GrantName) {
+pub(super) async fn granted(world: &World) -> (String, GrantName) {
     world.submit(&generated(4, 2, 2)).await;
     let token = Miniature::new(1, Keep::Store).poll(world).await.grants.remove(0).token;
     let grant = name_of(&token).expect("a token");

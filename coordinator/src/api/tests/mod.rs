@@ -2,9 +2,11 @@
 
 mod auth;
 mod blobs;
+mod bundles;
 mod exchange;
 mod files;
 mod jobs;
+mod logs;
 mod refusals;
 mod wire;
 mod worker;

@@ -15,6 +15,7 @@ use gristmill_common::{Fence, Reason, Stage, TaskName};
 use gristmill_runs::{RunFile, Source, part_text, verify_run};
 
 use super::*;
+use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::program::{InputPiece, Inputs, MapInput, MapTask, ReduceTask, Section, TaskDone};
 
@@ -108,6 +109,7 @@ impl Bench {
             output: &self.output(),
             scratch: self.dir.path(),
             position: Arc::clone(&self.position),
+            log: AttemptLog::default(),
             cancel: Arc::clone(&self.cancel),
         };
         map::map_with(task, mapper, combiner, write_tabbed, self.buffer_bytes)
@@ -129,6 +131,7 @@ impl Bench {
             output: &self.output(),
             scratch: self.dir.path(),
             position: Arc::clone(&self.position),
+            log: AttemptLog::default(),
             cancel: Arc::clone(&self.cancel),
         };
         reduce(task, reducer, combiner)

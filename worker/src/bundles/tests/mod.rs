@@ -1,0 +1,5 @@
+//! Archives that are what they should be, archives that are not, and the cache.
+
+mod archives;
+mod cache;
+mod evil;
