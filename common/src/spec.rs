@@ -29,7 +29,7 @@ pub struct JobSpec {
     /// Where the result goes; the coordinator's store by default.
     #[serde(default, skip_serializing_if = "is_default")]
     pub output: OutputSpec,
-    /// Higher runs first; jobs of one priority run in the order they came. -1000 to 1000.
+    /// Higher runs first; jobs of one priority share the workers. -1000 to 1000.
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: i32,
     /// Failures of user code that one task may have before the job fails.
@@ -290,6 +290,7 @@ impl JobSpec {
         let (least, most) = (limits::SORT_BUDGET_MIN_BYTES, limits::SORT_BUDGET_MAX_BYTES);
         between("/sort_budget_bytes", Some(self.sort_budget_bytes), least, most)?;
         self.check_faults()?;
+        self.check_shares()?;
         self.output.check()
     }
 
@@ -301,10 +302,23 @@ impl JobSpec {
         if self.on_nondeterminism != OnNondeterminism::Fail {
             return Err(unbuilt("/on_nondeterminism", "other policies than `fail`"));
         }
-        if self.max_running.is_some() || self.user.is_some() || self.requires != Requires::default() {
-            return Err(unbuilt("/requires", "fair shares, caps and requirements"));
-        }
         Ok(())
+    }
+
+    fn check_shares(&self) -> Result<(), Problem> {
+        if let Some(user) = &self.user {
+            check_word(user, "/user", "a user")?;
+        }
+        between("/max_running", self.max_running, 1, u32::MAX)?;
+        let labels = &self.requires.labels;
+        if labels.len() > limits::LABELS {
+            let detail = format!("{} labels are allowed, here are {}", limits::LABELS, labels.len());
+            return Err(Problem::at("/requires/labels", detail));
+        }
+        labels.iter().try_for_each(|(name, value)| {
+            check_word(name, "/requires/labels", "a label's name")?;
+            check_word(value, "/requires/labels", "a label's value")
+        })
     }
 }
 
@@ -403,6 +417,15 @@ fn check_native(name: &str, at: &str) -> Result<(), Problem> {
     if !named || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
         let detail = "a program's name is 1 to 200 of the characters A-Z a-z 0-9 - _ .";
         return Err(Problem::at(format!("{at}/native"), detail));
+    }
+    Ok(())
+}
+
+/// Checks a user or a label.
+fn check_word(word: &str, at: &str, what: &str) -> Result<(), Problem> {
+    if word.is_empty() || word.len() > limits::LABEL_BYTES || word.chars().any(char::is_control) {
+        let most = limits::LABEL_BYTES;
+        return Err(Problem::at(at, format!("{what} is 1 to {most} bytes, none of them control characters")));
     }
     Ok(())
 }
@@ -538,6 +561,10 @@ mod tests {
             (r#"{"output":{"url":"relative"}}"#, "/output/url"),
             (r#"{"output":{"url":"store://"}}"#, "/output/url"),
             (r#"{"output":{"overwrite":true}}"#, "/output/overwrite"),
+            (r#"{"user":""}"#, "/user"),
+            (r#"{"max_running":0}"#, "/max_running"),
+            (r#"{"requires":{"labels":{"gpu":""}}}"#, "/requires/labels"),
+            (r#"{"requires":{"disk":5}}"#, "/requires/disk"),
             (r#"{"colour":"red"}"#, "/colour"),
         ];
         for (change, pointer) in cases {

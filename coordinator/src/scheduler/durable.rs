@@ -17,6 +17,7 @@ use gristmill_common::{
 use super::entry::{Entry, Idempotency, Loss, WallMs};
 use super::job::{Job, Life, Step};
 use super::report::Blame;
+use super::shares::Shares;
 use super::tasks::{Attempts, Tasks, Win};
 
 /// What a fold of the journal gives.
@@ -30,11 +31,13 @@ pub(crate) struct Durable {
     pub(crate) outputs: BTreeMap<String, JobId>,
     /// Attempts by worker and first fence: the same pieces as in the jobs' tasks.
     pub(crate) held: BTreeMap<WorkerId, BTreeMap<Fence, Held>>,
-    /// Running jobs, in the order in which they are served.
+    /// Running jobs, the more urgent first.
     pub(crate) queue: BTreeSet<Rank>,
+    /// The same jobs in the order in which they are served.
+    pub(crate) shares: Shares,
 }
 
-/// A job's place in the queue: higher priority first, then first come.
+/// A job's place among the running ones: higher priority first, then first come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Rank {
     pub(super) priority: Reverse<i32>,
@@ -102,6 +105,12 @@ impl Durable {
             }
             Entry::JobCancelled { job, at } => self.end(*job, |stages| Life::Cancelled { at: *at, stages }),
             Entry::JobRemoved { job } => self.forget(*job),
+        }
+        if let Some(id) = entry.job() {
+            match self.jobs.get(&id) {
+                Some(job) => self.shares.place(id, job),
+                None => self.shares.remove(id),
+            }
         }
     }
 

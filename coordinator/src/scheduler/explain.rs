@@ -5,8 +5,8 @@ use gristmill_common::program::Kind;
 use gristmill_common::spec::Executable;
 use gristmill_common::{JobId, Problem, Stage, TaskName, WorkerId};
 
-use super::grant::Obstacle;
 use super::job::{Job, Step};
+use super::requirements::Obstacle;
 use super::soft::Worker;
 use super::view::listed;
 use super::{Scheduler, no_such_job};
@@ -43,9 +43,26 @@ impl Scheduler {
             tasks.count
         ));
         if open > 0 {
+            self.explain_share(id, job, lines);
             self.explain_queue(id, job, index, step, lines);
         }
         self.explain_waits(id, lines);
+    }
+
+    /// What others and its own cap leave to the job.
+    fn explain_share(&self, id: JobId, job: &Job, lines: &mut Vec<String>) {
+        if job.room_under_cap() == 0 {
+            let most = job.spec.max_running.unwrap_or_default();
+            lines.push(format!("its cap is reached: `max_running` lets {most} of its tasks run at a time"));
+        }
+        let user = job.spec.user.as_ref().map_or_else(|| "no user".to_owned(), |user| format!("user {user}"));
+        if let Some((running, jobs)) = self.durable.shares.of(id).filter(|(_, jobs)| *jobs > 1) {
+            let priority = job.spec.priority;
+            lines.push(format!(
+                "it shares with {} other jobs of {user} at priority {priority}, which together run {running} tasks",
+                jobs - 1
+            ));
+        }
     }
 
     /// Why open tasks of the ready stage are not running.
@@ -170,6 +187,7 @@ impl Scheduler {
         if self.trouble((id, task)).worker_losses >= 2 {
             lines.push("workers died under it: it waits for a worker that runs nothing else".to_owned());
         }
+        self.explain_share(id, job, lines);
         self.explain_queue(id, job, index, step, lines);
     }
 }
@@ -228,5 +246,37 @@ fn explain_obstacles(job: &Job, index: u16, step: &Step, unable: &[(&Worker, Obs
     if !no_root.is_empty() {
         let names = names(&no_root);
         lines.push(format!("worker {names} may not read {}: start it with `--allow-path`", listed(roots)));
+    }
+    explain_requirements(job, unable, lines);
+}
+
+fn explain_requirements(job: &Job, unable: &[(&Worker, Obstacle)], lines: &mut Vec<String>) {
+    let mut unlabelled = std::collections::BTreeMap::<&str, Vec<String>>::new();
+    let mut small = Vec::new();
+    for (worker, obstacle) in unable {
+        match obstacle {
+            Obstacle::NoLabel(label) => unlabelled.entry(label).or_default().push(worker.about.name.clone()),
+            Obstacle::TooLittleMemory(bytes) => small.push((worker.about.name.clone(), *bytes)),
+            Obstacle::NoProgram | Obstacle::NoKind(_) | Obstacle::OtherExecutable | Obstacle::NoRoot(_) => {}
+        }
+    }
+    for (label, names) in unlabelled {
+        let names = listed(names.into_iter());
+        lines.push(format!("the job requires {label}, which worker {names} is not: start it with `--label {label}`"));
+    }
+    let needed = job.spec.requires.memory_bytes;
+    let (unknown, small): (Vec<_>, Vec<_>) = small.into_iter().partition(|(_, bytes)| *bytes == 0);
+    if !unknown.is_empty() {
+        let names = listed(unknown.into_iter().map(|(name, _)| name));
+        lines.push(format!(
+            "the job requires {needed} bytes of memory for each slot, and worker {names} did not say what it has: start it with `--memory BYTES`"
+        ));
+    }
+    if !small.is_empty() {
+        let most = small.iter().map(|(_, bytes)| *bytes).max().unwrap_or_default();
+        let names = listed(small.into_iter().map(|(name, _)| name));
+        lines.push(format!(
+            "the job requires {needed} bytes of memory for each slot, worker {names} has {most} at most: start it with fewer `--slots`, or ask for less"
+        ));
     }
 }

@@ -1,17 +1,15 @@
-//! Which tasks a poll gets: jobs by priority and then first come, the current step's ready stage, lowest tasks first.
+//! Which tasks a poll gets: jobs in the order of their shares, the current step's ready stage, lowest tasks first.
 //!
 //! Tasks without a history go out as whole ranges. One with a history is granted by itself, so that it can wait after a
 //! failure, avoid the worker that failed it, and run alone once two workers died under it. Nothing here is O(tasks).
 
-use gristmill_common::program::{Kind, Program};
-use gristmill_common::wire::WorkerAbout;
-use gristmill_common::{Fence, GrantName, JobId, Stage, TaskName, TaskRange, WorkerId, limits, spec::Executable};
+use gristmill_common::program::Program;
+use gristmill_common::{Fence, GrantName, JobId, Stage, TaskName, TaskRange, WorkerId, limits};
 
 use super::Scheduler;
-use super::durable::Rank;
 use super::entry::Entry;
-use super::job::{Job, Step};
 use super::range_set::task_range;
+use super::shares::Round;
 use super::soft::TaskKey;
 use super::tasks::Trouble;
 
@@ -19,17 +17,6 @@ use super::tasks::Trouble;
 const ALONE_FROM_LOSSES: u32 = 2;
 /// Tasks with a history that one poll looks at per stage; the others get their turn when these are gone.
 const TROUBLED_PER_POLL: usize = 1_000;
-
-/// Why a worker cannot run tasks of a stage, whatever its load.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Obstacle {
-    NoProgram,
-    /// It runs no programs of this kind.
-    NoKind(Kind),
-    OtherExecutable,
-    /// It may not read under this directory.
-    NoRoot(String),
-}
 
 /// What to do with a task that has a history.
 enum Turn {
@@ -47,16 +34,12 @@ impl Scheduler {
         if !self.may_get_work(id) {
             return grants;
         }
-        let mut next = self.durable.queue.first().copied();
-        while let Some(rank) = next {
-            if self.room(id) == 0 || grants.len() >= limits::GRANTS_PER_ANSWER {
+        let mut round = Round::default();
+        while self.room(id) > 0 && grants.len() < limits::GRANTS_PER_ANSWER {
+            let Some((job, most)) = self.durable.shares.next(&mut round, self.room(id)) else { break };
+            if self.grant_of_job(id, job, most, &mut round, &mut grants) {
                 break;
             }
-            if self.grant_of_job(id, rank, &mut grants) {
-                break;
-            }
-            next =
-                self.durable.queue.range((std::ops::Bound::Excluded(rank), std::ops::Bound::Unbounded)).next().copied();
         }
         grants
     }
@@ -84,9 +67,15 @@ impl Scheduler {
         self.soft.workers.get(&id).map_or(0, |worker| worker.free)
     }
 
-    /// Grants tasks of one job; true when the worker gets nothing more in this poll.
-    fn grant_of_job(&mut self, id: WorkerId, rank: Rank, grants: &mut Vec<GrantName>) -> bool {
-        let job = rank.job;
+    /// Grants at most so many tasks of one job; true when the worker gets nothing more in this poll.
+    fn grant_of_job(
+        &mut self,
+        id: WorkerId,
+        job: JobId,
+        most: u32,
+        round: &mut Round,
+        grants: &mut Vec<GrantName>,
+    ) -> bool {
         let Some((step, stage, open)) = self.ready(job).filter(|(_, _, open)| *open > 0) else { return false };
         if self.obstacle(id, job).is_some() {
             return false;
@@ -94,9 +83,9 @@ impl Scheduler {
         if stage == Stage::Reduce && !self.clear_the_way(id, job, step) {
             // Maps whose outputs nobody will ever reach are open again: the worker can have those.
             let maps_are_open = self.ready(job).is_some_and(|(_, stage, _)| stage == Stage::Map);
-            return maps_are_open && self.grant_of_job(id, rank, grants);
+            return maps_are_open && self.grant_of_job(id, job, most, round, grants);
         }
-        let mut share = self.share(id, open);
+        let mut share = round.part(job, self.share(id, open)).min(most);
         let mut from = 0;
         while share > 0 && grants.len() < limits::GRANTS_PER_ANSWER {
             let Some((tasks, turn)) = self.pick(id, (job, step, stage), from, share.min(limits::TASKS_PER_GRANT))
@@ -113,6 +102,7 @@ impl Scheduler {
             }
             from = tasks.end();
             share = share.saturating_sub(tasks.count);
+            round.spend(job, tasks.count);
             let Some(granted) = self.record_grant(id, job, step, stage, tasks) else { return true };
             grants.push(granted);
             if matches!(turn, Turn::Alone) {
@@ -219,18 +209,11 @@ impl Scheduler {
         Some(GrantName { job, step, stage, tasks, first_fence, generation })
     }
 
-    /// The job's current step and stage, and how many of its tasks are open.
+    /// The job's current step and stage, and how many of its tasks may be granted.
     pub(super) fn ready(&self, job: JobId) -> Option<(u16, Stage, u64)> {
-        let (index, step) = self.durable.jobs.get(&job)?.current_step()?;
-        let stage = step.ready_stage();
-        Some((index, stage, step.tasks(stage).open.len()))
-    }
-
-    /// What keeps the worker from the job's ready stage, its load and the place of map outputs aside.
-    pub(super) fn obstacle(&self, id: WorkerId, job: JobId) -> Option<Obstacle> {
         let job = self.durable.jobs.get(&job)?;
         let (index, step) = job.current_step()?;
-        obstacle(&self.soft.workers.get(&id)?.about, job, index, step)
+        Some((index, step.ready_stage(), job.grantable()))
     }
 
     fn is_alone(&self, key: TaskKey) -> bool {
@@ -255,34 +238,4 @@ impl super::durable::Held {
     pub(super) fn name(&self, index: u32) -> TaskName {
         TaskName { step: self.step, stage: self.stage, index }
     }
-}
-
-/// Says what keeps a worker from a step's ready stage.
-pub(super) fn obstacle(about: &WorkerAbout, job: &Job, index: u16, step: &Step) -> Option<Obstacle> {
-    let spec = job.spec.steps.get(usize::from(index))?;
-    match spec.program() {
-        Program::Native(name) if about.programs.iter().any(|program| program == name) => {}
-        Program::Native(_) => return Some(Obstacle::NoProgram),
-        other if about.kinds.contains(&other.kind()) => {}
-        other => return Some(Obstacle::NoKind(other.kind())),
-    }
-    let pinned = match spec.executable {
-        Some(Executable::Any) => None,
-        Some(Executable::Pinned(digest)) => Some(digest),
-        None => step.executable,
-    };
-    if pinned.is_some_and(|pinned| pinned != about.executable) {
-        return Some(Obstacle::OtherExecutable);
-    }
-    // Only the first step's maps read the input: everything later comes from workers and the store.
-    if index > 0 || step.ready_stage() != Stage::Map || step.maps.is_won() {
-        return None;
-    }
-    let roots = job.plan.as_ref().map(|plan| plan.roots.as_slice()).unwrap_or_default();
-    roots.iter().find(|needed| !about.roots.iter().any(|root| covers(root, needed))).cloned().map(Obstacle::NoRoot)
-}
-
-fn covers(root: &str, needed: &str) -> bool {
-    let root = root.trim_end_matches('/');
-    needed.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

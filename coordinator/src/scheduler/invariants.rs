@@ -8,6 +8,7 @@ use super::Scheduler;
 use super::durable::reservation;
 use super::job::{Holder, Job, Life, Step};
 use super::range_set::RangeSet;
+use super::shares::Shares;
 use super::tasks::Tasks;
 
 impl Scheduler {
@@ -35,6 +36,11 @@ impl Scheduler {
                 check_holders(step).map_err(|broken| format!("{id} step {index}: {broken}"))?;
             }
             self.check_job(*id, job)?;
+        }
+        let mut shares = Shares::default();
+        self.durable.jobs.iter().for_each(|(id, job)| shares.place(*id, job));
+        if shares != self.durable.shares {
+            return Err(format!("shares are {:?}, jobs say {shares:?}", self.durable.shares));
         }
         let held: BTreeMap<_, _> = (self.durable.held.iter())
             .flat_map(|(worker, held)| held.iter().map(move |(fence, h)| ((*worker, *fence), h)))

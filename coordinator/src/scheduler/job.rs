@@ -147,6 +147,23 @@ impl Job {
         Some((u16::try_from(next).ok()?, steps.get(next)?))
     }
 
+    /// Tasks that run, of all steps.
+    pub(crate) fn running_count(&self) -> u64 {
+        let running = |step: &Step| u64::from(step.maps.running_count()) + u64::from(step.reduces.running_count());
+        self.steps().iter().map(running).sum()
+    }
+
+    /// Open tasks of the ready stage, as far as the job's cap leaves room for them.
+    pub(crate) fn grantable(&self) -> u64 {
+        let open = self.current_step().map_or(0, |(_, step)| step.tasks(step.ready_stage()).open.len());
+        open.min(self.room_under_cap())
+    }
+
+    /// How many more tasks may run.
+    pub(crate) fn room_under_cap(&self) -> u64 {
+        self.spec.max_running.map_or(u64::MAX, |most| u64::from(most).saturating_sub(self.running_count()))
+    }
+
     pub(crate) fn step(&self, step: u16) -> Option<&Step> {
         self.steps().get(usize::from(step))
     }

@@ -22,6 +22,8 @@ mod poll;
 mod range_set;
 mod reach;
 mod report;
+mod requirements;
+mod shares;
 mod soft;
 mod story;
 mod tasks;

@@ -378,5 +378,9 @@ fn bounded_about(mut about: gristmill_common::wire::WorkerAbout) -> gristmill_co
     about.programs = about.programs.into_iter().map(bounded).collect();
     about.roots.truncate(limits::PROGRAMS);
     about.roots = about.roots.into_iter().map(bounded).collect();
+    while about.labels.len() > limits::LABELS {
+        about.labels.pop_last();
+    }
+    about.labels.retain(|name, value| name.len() <= limits::LABEL_BYTES && value.len() <= limits::LABEL_BYTES);
     about
 }

@@ -234,7 +234,9 @@ impl Scheduler {
         };
         let before = ready(self);
         self.record(Entry::Won { job, worker, step, stage, tasks, first_fence, done });
-        if ready(self) != before {
+        // A job with a cap may have room for another worker's task now.
+        let is_capped = self.durable.jobs.get(&job).is_some_and(|job| job.spec.max_running.is_some());
+        if ready(self) != before || is_capped {
             self.soft.fresh.insert(job);
         }
         self.settle(job);

@@ -131,9 +131,29 @@ impl World {
             self.note(|| format!("  {entry:?}"));
             self.coordinator.shadow.apply(entry);
             self.oracle.check(entry, &moment)?;
+            self.judge_grant(entry)?;
             self.count(entry);
         }
         Ok(())
+    }
+
+    /// A grant keeps to what the job says of its workers and of its share.
+    fn judge_grant(&mut self, entry: &Entry) -> Result<(), String> {
+        let Entry::Granted { job, worker, .. } = entry else { return Ok(()) };
+        let Some(plan) = self.plan_of(*job) else { return Ok(()) };
+        let machine = self.workers.iter().find(|known| known.id == *worker).map(|known| &known.machine);
+        if plan.requires_label && machine.is_some_and(|machine| !machine.has_label) {
+            return Err(format!("{job} went to worker {worker}, which lacks its label"));
+        }
+        let running = self.coordinator.shadow.jobs.get(job).map_or(0, |job| job.running_count());
+        match plan.cap {
+            Some(cap) if running > u64::from(cap) => Err(format!("{running} tasks of {job} run, its cap is {cap}")),
+            Some(cap) if running == u64::from(cap) => {
+                self.seen("cap reached");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn count(&mut self, entry: &Entry) {

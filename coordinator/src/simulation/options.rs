@@ -40,6 +40,7 @@ pub(super) struct Machine {
     pub(super) disk: u64,
     pub(super) slots: u32,
     pub(super) has_program: bool,
+    pub(super) has_label: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +56,10 @@ pub(super) struct JobPlan {
     pub(super) task_ms: u64,
     /// Jobs with the same number write to the same URL.
     pub(super) output: Option<u64>,
+    pub(super) user: Option<u64>,
+    /// Most tasks that run at a time.
+    pub(super) cap: Option<u32>,
+    pub(super) requires_label: bool,
 }
 
 impl Options {
@@ -72,6 +77,7 @@ impl Options {
                     disk,
                     slots: u32::try_from(r.between(1, 3)).unwrap(),
                     has_program: i == 0 || !r.chance(80),
+                    has_label: true,
                 }
             })
             .collect();
@@ -102,6 +108,14 @@ impl Options {
         // Last, so that older seeds keep their worlds.
         options.store_loss = one(&mut r, 300, 900);
         options.coordinator_pause = one(&mut r, 200, 400);
+        for machine in options.workers.iter_mut().skip(1) {
+            machine.has_label = !r.chance(200);
+        }
+        for job in &mut options.jobs {
+            job.user = r.chance(500).then(|| r.below(2));
+            job.cap = r.chance(200).then(|| u32::try_from(r.between(1, 4)).unwrap());
+            job.requires_label = r.chance(200);
+        }
         options
     }
 }
@@ -122,6 +136,9 @@ impl JobPlan {
             priority: i32::try_from(r.below(3)).unwrap() - 1,
             task_ms: if no_op { 0 } else { r.between(5, 700) },
             output: r.chance(300).then(|| r.below(2)),
+            user: None,
+            cap: None,
+            requires_label: false,
         }
     }
 }

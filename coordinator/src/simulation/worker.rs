@@ -32,7 +32,7 @@ pub(super) struct SimWorker {
     pub(super) session: SessionId,
     incarnation: u64,
     pub(super) life: u64,
-    machine: Machine,
+    pub(super) machine: Machine,
     pub(super) exchange: Exchange,
     /// What runs, and since when.
     running: BTreeMap<u64, (u64, Work)>,
@@ -92,6 +92,7 @@ fn identity(machine: &Machine, worker: WorkerId, session: SessionId, incarnation
         programs,
         executable: Digest([9; 32]),
         roots: Vec::new(),
+        labels: machine.has_label.then(|| ("label".to_owned(), "yes".to_owned())).into_iter().collect(),
         ..WorkerAbout::default()
     };
     Identity { worker, session, incarnation, about }

@@ -270,6 +270,11 @@ impl World {
         let inputs = vec![Input::Generated(Generated { generate: u64::from(plan.maps) })];
         let mut spec = JobSpec::new(format!("job {index}"), inputs, plan.reduces.iter().map(step).collect());
         spec.priority = plan.priority;
+        spec.user = plan.user.map(|user| format!("user {user}"));
+        spec.max_running = plan.cap;
+        if plan.requires_label {
+            spec.requires.labels.insert("label".to_owned(), "yes".to_owned());
+        }
         spec.output.url = plan.output.map(|output| format!("file:///out/{output}"));
         let key = index.to_string();
         let idempotency = Some(Idempotency { body: Digest::of(key.as_bytes()), key });

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use gristmill_common::limits;
 use gristmill_worker::{Executors, Programs, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,22 @@ pub struct WorkerArgs {
     /// A name for people; the host's when left out
     #[arg(long)]
     pub name: Option<String>,
+
+    /// What jobs may require of a worker (`requires.labels`); may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+
+    /// Memory for all slots together, in bytes, for jobs that require some (`requires.memory_bytes`)
+    #[arg(long, env = "GRISTMILL_MEMORY", value_name = "BYTES", default_value_t = 0, hide_default_value = true)]
+    pub memory: u64,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let fits = |word: &str| !word.is_empty() && word.len() <= limits::LABEL_BYTES;
+    match text.split_once('=') {
+        Some((name, value)) if fits(name) && fits(value) => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("write NAME=VALUE, each of 1 to {} bytes", limits::LABEL_BYTES)),
+    }
 }
 
 /// Runs the worker until it is drained, refused, or told to stop.
@@ -59,6 +76,9 @@ pub async fn run(args: &WorkerArgs, programs: Programs) -> Result<Exit> {
     config.slots = args.slots.unwrap_or_else(super::processors);
     config.roots.clone_from(&args.allow_path);
     config.name.clone_from(&args.name);
+    config.labels = args.labels.iter().cloned().collect();
+    anyhow::ensure!(config.labels.len() <= limits::LABELS, "at most {} labels are allowed", limits::LABELS);
+    config.memory_bytes = args.memory;
     config.executors = Executors::this_executable()?;
     let shutdown = CancellationToken::new();
     signals::cancel_on_stop(shutdown.clone());

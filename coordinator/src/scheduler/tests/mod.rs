@@ -10,6 +10,7 @@ mod jobs;
 mod leases;
 mod parts;
 mod reach;
+mod shares;
 
 use std::collections::BTreeMap;
 
@@ -168,6 +169,17 @@ impl World {
     /// The next poll, which is answered, and the worker takes the answer.
     pub(super) fn answered(&mut self, hand: &mut Hand) -> PollResponse {
         match self.poll(hand) {
+            Reply::Poll(answer) => {
+                hand.take(&answer);
+                *answer
+            }
+            reply => panic!("not answered: {reply:?}"),
+        }
+    }
+
+    /// A parked poll looked at again, which is answered.
+    pub(super) fn resumed(&mut self, hand: &mut Hand) -> PollResponse {
+        match self.tell(Command::ResumePoll { session: hand.request.session, expired: false }) {
             Reply::Poll(answer) => {
                 hand.take(&answer);
                 *answer
