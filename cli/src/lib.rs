@@ -11,12 +11,13 @@ use gristmill_sdk::app::{self, run, submit, worker as serve};
 use gristmill_worker::Programs;
 
 mod commands;
+mod hadoop;
 mod save;
 mod table;
 mod transfer;
 mod view;
 
-use commands::{completion, coordinator, dev, job, output, store, worker};
+use commands::{completion, coordinator, dev, hadoop as hadoop_command, job, output, store, worker};
 
 /// MapReduce for any fleet you can reach over HTTP.
 #[derive(Parser)]
@@ -59,12 +60,17 @@ enum Command {
     Store(store::StoreArgs),
     /// Print what makes bash, zsh or fish complete this command
     Completion(completion::CompletionArgs),
+    /// Speak Hadoop: `hadoop fs`, `hadoop jar …streaming.jar`, for mrjob and scripts; also through a link named `hadoop`
+    Hadoop(hadoop_command::HadoopArgs),
 }
 
 /// Reads the command line and does what it says, with these programs.
 pub fn main(programs: Programs) -> ExitCode {
     if let Some(code) = gristmill_worker::executor::run_if_asked(&programs) {
         return code;
+    }
+    if let Some(args) = hadoop::called_as_hadoop(std::env::args_os()) {
+        return app::block_on(false, async move { hadoop::run(&args).await });
     }
     let line = Line::parse();
     let long_running = match &line.command {
@@ -88,6 +94,7 @@ pub fn main(programs: Programs) -> ExitCode {
             Command::Get(args) => store::get(&args).await,
             Command::Store(args) => store::run(&args).await,
             Command::Completion(args) => completion::run::<Line>(&args),
+            Command::Hadoop(args) => hadoop_command::run(&args).await,
         }
     })
 }

@@ -3,6 +3,7 @@
 pub(crate) mod completion;
 pub(crate) mod coordinator;
 pub(crate) mod dev;
+pub(crate) mod hadoop;
 pub(crate) mod job;
 pub(crate) mod output;
 pub(crate) mod store;

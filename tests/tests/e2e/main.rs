@@ -5,6 +5,7 @@ mod abort_of_a_map_is_contained;
 mod coordinator_dies_and_returns;
 mod dev_is_a_whole_cluster_until_ctrl_c;
 mod fixture;
+mod hadoop_fs_is_a_tree_of_directories;
 mod outputs_of_a_dead_host_are_made_again;
 mod run_counts_words_in_one_process;
 mod submit_speaks_to_people;
