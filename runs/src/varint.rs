@@ -15,9 +15,14 @@ pub fn write(out: &mut Vec<u8>, mut value: u64) {
 #[must_use]
 pub fn read(bytes: &[u8]) -> Option<(u64, usize)> {
     match bytes.first() {
-        Some(&byte) if byte < 0x80 => return Some((u64::from(byte), 1)),
-        _ => {}
+        Some(&byte) if byte < 0x80 => Some((u64::from(byte), 1)),
+        _ => read_long(bytes),
     }
+}
+
+/// Apart, so that the reading of small numbers is inlined.
+#[inline(never)]
+fn read_long(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0_u64;
     for (index, &byte) in bytes.iter().take(10).enumerate() {
         let group = u64::from(byte & 0x7f);

@@ -1,10 +1,9 @@
 //! Map functions: a record at a time, or a block of records at a time.
 
 use std::marker::PhantomData;
-use std::ops::Range;
 
 use anyhow::Result;
-use gristmill_worker::data::{Collector, Start};
+use gristmill_worker::data::{Collector, Start, Stretches};
 
 use crate::codec::{Key, Value};
 
@@ -45,23 +44,13 @@ impl<K: Key + ?Sized, V: Value + ?Sized> Emit<'_, K, V> {
 }
 
 impl<V: Value + ?Sized> Emit<'_, [u8], V> {
-    /// Emits a record whose key is a stretch of the text. Quicker than [`Emit::emit`] for short keys inside long texts:
-    /// bytes around the key may be read, so that it is copied in one piece.
+    /// Takes stretches of the text as keys of records that all have this value. Much quicker than [`Emit::emit`] for each:
+    /// nothing is copied.
     ///
     /// # Panics
-    /// If the range is not inside the text.
-    #[inline]
-    pub fn emit_from(&mut self, text: &[u8], range: Range<usize>, value: &V) {
-        const PIECE: usize = 16;
-        let write_key = |out: &mut Vec<u8>| match text[range.start..].first_chunk::<PIECE>() {
-            Some(piece) if range.len() <= PIECE => {
-                let end = out.len() + range.len();
-                out.extend_from_slice(piece);
-                out.truncate(end);
-            }
-            _ => out.extend_from_slice(&text[range.clone()]),
-        };
-        self.out.emit(write_key, |out| value.encode(out));
+    /// If the text is longer than 4 GiB, which no block is.
+    pub fn stretches<'a>(&'a mut self, text: &'a [u8], value: &V) -> Stretches<'a> {
+        self.out.stretches(text, |out| value.encode(out))
     }
 }
 

@@ -3,6 +3,7 @@
 //! A record costs its copy into a small buffer; the one dynamic call to the sink is paid per batch, and there the sink
 //! works on many records at a time. Whatever fails is remembered and ends the attempt; user code need not care.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -38,17 +39,88 @@ impl Batch {
     pub(super) const SLACK: usize = 16;
 }
 
+/// A key inside a text: its first byte and the one behind its last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch {
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
 /// What becomes of collected records.
 pub(super) trait Sink: Send {
     /// Takes all records of the batch.
     fn take(&mut self, batch: &Batch) -> Result<(), Reason>;
+
+    /// Takes records whose keys are stretches of one text, all with one value.
+    fn take_stretches(&mut self, text: &[u8], keys: &[Stretch], value: &[u8]) -> Result<(), Reason> {
+        let mut batch = Batch::default();
+        for key in keys {
+            batch.bytes.extend_from_slice(&text[key.start as usize..key.end as usize]);
+            let key_end = batch.bytes.len() as u32;
+            batch.bytes.extend_from_slice(value);
+            batch.spans.push(Span { key_end, end: batch.bytes.len() as u32 });
+        }
+        batch.bytes.resize(batch.bytes.len() + Batch::SLACK, 0);
+        self.take(&batch)
+    }
+
     /// Writes the output, if there were records.
     fn finish(&mut self) -> Result<RunSummary, Reason>;
+}
+
+/// Takes keys that are stretches of one text and hands them on without copying them; what is left, when it is dropped.
+pub struct Stretches<'a> {
+    text: &'a [u8],
+    value: Vec<u8>,
+    keys: Vec<Stretch>,
+    /// Bytes of the keys.
+    bytes: usize,
+    out: &'a mut Collector,
+}
+
+impl Stretches<'_> {
+    /// Emits the record whose key is this stretch of the text.
+    ///
+    /// # Panics
+    /// If the range is not inside the text.
+    #[inline]
+    pub fn push(&mut self, key: Range<usize>) {
+        assert!(key.start <= key.end && key.end <= self.text.len(), "a key outside of its text");
+        self.bytes += key.len();
+        // A text is at most a block, which has the length of the longest line at most.
+        self.keys.push(Stretch { start: key.start as u32, end: key.end as u32 });
+        if self.keys.len() >= BATCH_RECORDS || self.bytes >= BATCH_BYTES {
+            self.flush();
+        }
+    }
+
+    #[inline(never)]
+    fn flush(&mut self) {
+        let Self { text, value, keys, bytes, out } = self;
+        let longest = limits::LINE_BYTES.saturating_sub(value.len());
+        if *bytes > longest && keys.iter().any(|key| (key.end - key.start) as usize > longest) {
+            out.limit(format!("a record with a key of more than {longest} bytes was emitted: that is the limit"));
+        } else if out.failed.is_none() && !keys.is_empty() {
+            out.failed = out.sink.take_stretches(text, keys, value).err();
+        }
+        out.position.tick();
+        keys.clear();
+        *bytes = 0;
+    }
+}
+
+impl Drop for Stretches<'_> {
+    fn drop(&mut self) {
+        self.flush();
+        self.out.keys = std::mem::take(&mut self.keys);
+    }
 }
 
 /// Collects the records of a map attempt.
 pub struct Collector {
     batch: Batch,
+    /// Room for the keys of [`Stretches`], used again and again.
+    keys: Vec<Stretch>,
     sink: Box<dyn Sink>,
     counters: Counters,
     failed: Option<Reason>,
@@ -61,7 +133,16 @@ impl Collector {
     pub(super) fn new(sink: Box<dyn Sink>, position: Arc<Position>, cancel: Arc<AtomicBool>) -> Self {
         let batch = Batch { bytes: Vec::with_capacity(2 * BATCH_BYTES), spans: Vec::with_capacity(BATCH_RECORDS) };
         let name = Arc::from("the start of the task");
-        Self { batch, sink, counters: Counters::default(), failed: None, name, position, cancel }
+        Self {
+            batch,
+            keys: Vec::with_capacity(BATCH_RECORDS),
+            sink,
+            counters: Counters::default(),
+            failed: None,
+            name,
+            position,
+            cancel,
+        }
     }
 
     /// Appends a record: both functions append to what they are given.
@@ -82,6 +163,21 @@ impl Collector {
         if end >= BATCH_BYTES || batch.spans.len() >= BATCH_RECORDS {
             self.flush();
         }
+    }
+
+    /// Emits records whose keys are stretches of this text, all with the value that is appended. Quicker than emitting
+    /// each: nothing is copied.
+    ///
+    /// # Panics
+    /// If the text is longer than 4 GiB, which no block is.
+    pub fn stretches<'a>(&'a mut self, text: &'a [u8], value: impl FnOnce(&mut Vec<u8>)) -> Stretches<'a> {
+        assert!(u32::try_from(text.len()).is_ok(), "a text of more than 4 GiB");
+        // Records keep the order in which they were emitted.
+        self.flush();
+        let mut encoded = Vec::new();
+        value(&mut encoded);
+        let keys = std::mem::take(&mut self.keys);
+        Stretches { text, value: encoded, keys, bytes: 0, out: self }
     }
 
     #[cold]

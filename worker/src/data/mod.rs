@@ -19,7 +19,7 @@ mod sort;
 mod spill;
 mod table;
 
-pub use collect::Collector;
+pub use collect::{Collector, Stretches};
 pub(crate) use failure::map_output as unreadable_output;
 pub use function::{Accumulate, Group, MapFunction, NoCombiner, ReduceFunction, Start, Text, Unit};
 pub use lines::Lines;

@@ -9,7 +9,7 @@ use gristmill_common::{Reason, limits};
 use gristmill_runs::{RunSummary, key_prefix};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::collect::{Batch, Sink, Span};
+use super::collect::{Batch, Sink, Span, Stretch};
 use super::failure;
 use super::function::Accumulate;
 use super::output::RunOutput;
@@ -54,7 +54,7 @@ fn mix(a: u64, b: u64, tag: u32) -> u64 {
 }
 
 impl Probe {
-    /// `bytes` reaches at least [`Batch::SLACK`] beyond the key.
+    /// Quickest when `bytes` reaches 16 bytes beyond the key's start.
     #[inline(always)]
     fn of(bytes: &[u8], start: usize, end: usize) -> Self {
         let length = end - start;
@@ -63,15 +63,23 @@ impl Probe {
             let hash = xxh3_64(&bytes[start..end]);
             return Self { a: hash, b: 0, tag, hash };
         }
-        let (mut a, mut b) = (0, 0);
-        if let Some(window) = bytes[start..].first_chunk::<16>() {
-            let whole = u128::from_le_bytes(*window);
+        let kept = match bytes[start..].first_chunk::<SHORT_BYTES>() {
             // A shift by all 128 bits is not defined: an empty key has no bytes at all.
-            let kept = if length == 0 { 0 } else { whole & (u128::MAX >> (128 - 8 * length)) };
-            (a, b) = (kept as u64, (kept >> 64) as u64);
-        }
+            Some(_) if length == 0 => 0,
+            Some(window) => u128::from_le_bytes(*window) & (u128::MAX >> (128 - 8 * length)),
+            None => last_bytes(&bytes[start..end]),
+        };
+        let (a, b) = (kept as u64, (kept >> 64) as u64);
         Self { a, b, tag, hash: mix(a, b, tag) }
     }
+}
+
+/// A key near the end of its text.
+#[cold]
+fn last_bytes(key: &[u8]) -> u128 {
+    let mut window = [0; SHORT_BYTES];
+    window[..key.len()].copy_from_slice(key);
+    u128::from_le_bytes(window)
 }
 
 struct Table<A> {
@@ -270,6 +278,20 @@ impl<C: Accumulate> Sink for CombineSink<C> {
                 let (key_end, end) = (key_end as usize, end as usize);
                 self.add(probe, &batch.bytes[start..key_end], &batch.bytes[key_end..end])?;
                 start = end;
+            }
+        }
+        self.probes = probes;
+        Ok(())
+    }
+
+    fn take_stretches(&mut self, text: &[u8], keys: &[Stretch], value: &[u8]) -> Result<(), Reason> {
+        let mut probes = std::mem::take(&mut self.probes);
+        for keys in keys.chunks(PROBES_AT_A_TIME) {
+            probes.clear();
+            probes.extend(keys.iter().map(|key| Probe::of(text, key.start as usize, key.end as usize)));
+            self.table.touch(&probes);
+            for (key, &probe) in keys.iter().zip(&probes) {
+                self.add(probe, &text[key.start as usize..key.end as usize], value)?;
             }
         }
         self.probes = probes;

@@ -300,3 +300,51 @@ fn a_directory_that_is_gone_is_the_workers_failure() {
     let reason = bench.map(&step(1), pieces(&files), &mut Words::default(), NONE).expect_err("nowhere to write");
     assert!(matches!(reason, Reason::Worker { .. }), "{reason}");
 }
+
+/// Emits each word of a block with the value `1`: one after the other, or as stretches of the block.
+struct Ones {
+    stretches: bool,
+}
+
+impl MapFunction for Ones {
+    const UNIT: Unit = Unit::Block;
+
+    fn start(&mut self, _: &Start<'_>, _: &mut Collector) -> Result<()> {
+        Ok(())
+    }
+
+    fn map(&mut self, block: &[u8], out: &mut Collector) -> Result<()> {
+        let words = block.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let start = |word: &[u8]| word.as_ptr() as usize - block.as_ptr() as usize;
+        if self.stretches {
+            let mut keys = out.stretches(block, |value| value.push(b'1'));
+            words.for_each(|word| keys.push(start(word)..start(word) + word.len()));
+        } else {
+            words.for_each(|word| out.emit(|key| key.extend_from_slice(word), |value| value.push(b'1')));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut Collector) -> Result<()> {
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn stretches_make_what_single_records_make(records in vec((0..12_u8, 0..1_000_u16), 0..3_000), budget in 400..40_000_u64) {
+        let text = text(&records);
+        let files = Files::of(&[text.as_bytes()]);
+        let mut step = step(3);
+        step.sort_budget_bytes = budget;
+        let [single, stretched] = [false, true].map(|stretches| {
+            let (plain, combined) = (Bench::new(), Bench::new());
+            let plain = plain.map(&step, pieces(&files), &mut Ones { stretches }, NONE).expect("done");
+            let combined = combined.map(&step, pieces(&files), &mut Ones { stretches }, Some(Join)).expect("done");
+            (plain, combined)
+        });
+        prop_assert_eq!(single, stretched);
+    }
+}
