@@ -185,6 +185,9 @@ pub struct TaskView {
     /// The attempt that runs or won.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<u64>,
+    /// Name of the worker that runs a backup attempt of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
     /// Failures of user code so far.
     pub failures: u32,
     /// Workers that died under it so far.
@@ -238,8 +241,11 @@ pub struct WorkerView {
     pub id: WorkerId,
     /// Its name.
     pub name: String,
-    /// `live`, `draining` or `silent` (its lease ran out).
+    /// `live`, `draining`, `silent` (its lease ran out), `quarantined` or `on probation`.
     pub state: String,
+    /// Why it is quarantined or on probation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Attempts it runs at a time.
     pub slots: u32,
     /// Attempts it holds.

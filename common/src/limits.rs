@@ -27,6 +27,26 @@ pub const RETRY_BACKOFF_MS: u64 = 250;
 /// Longest wait before a failed task is granted again, in milliseconds.
 pub const RETRY_BACKOFF_MAX_MS: u64 = 30_000;
 
+/// How often stragglers are looked for while slots are idle, in milliseconds.
+pub const BACKUP_LOOK_MS: u64 = 1_000;
+/// Least age of an attempt that gets a rival, in milliseconds: below it a rival costs more than it saves.
+pub const BACKUP_AGE_MS: u64 = 1_000;
+/// Slots of the fleet that rivals may have together, in hundredths: they must not crowd out who comes next.
+pub const BACKUP_SLOTS_PERCENT: u64 = 25;
+/// Tasks of a stage that may still be open when backups begin, in hundredths: while there are more, idle slots are for them.
+pub const BACKUP_OPEN_PERCENT: u64 = 5;
+/// Attempts of a job looked at for stragglers at a time.
+pub const BACKUP_ATTEMPTS_PER_LOOK: usize = 20_000;
+
+/// Failures through its own fault within the window that bench a worker.
+pub const QUARANTINE_STRIKES: usize = 5;
+/// The window, in leases: two minutes at the default.
+pub const QUARANTINE_WINDOW_LEASES: u64 = 4;
+/// How long a worker is benched at most, in leases; the first time it is one, then twice as long each time.
+pub const QUARANTINE_MAX_LEASES: u64 = 16;
+/// How long a silent worker is listed, in leases: an hour at the default.
+pub const FORGET_WORKER_LEASES: u64 = 120;
+
 /// Workers known at a time.
 pub const WORKERS: usize = 10_000;
 /// Slots of one worker.

@@ -1,6 +1,7 @@
 //! The `gristmill` command with programs that misbehave or take their time, for tests and for trying things by hand.
 //!
-//! `paced-word-count MS`: each map and each reduce task sleeps that long first. `faulty MODE MARKER`: misbehaves at the
+//! `paced-word-count MS`: each map and each reduce task sleeps that long first. `steady-word-count MS`: each record sleeps that
+//! long, in small pieces, so that a process that is stopped now and then takes longer. `faulty MODE MARKER`: misbehaves at the
 //! first line that holds the marker; the modes are panic, error, abort, exit, overflow and loop.
 
 use std::process::ExitCode;
@@ -27,6 +28,26 @@ impl Mapper for PacedWords {
         for word in line.split(|byte| b" \t\n\x0b\x0c\r".contains(byte)).filter(|word| !word.is_empty()) {
             out.emit(word, &1);
         }
+        Ok(())
+    }
+}
+
+struct SteadyWords {
+    pieces: u64,
+}
+
+/// One piece of a record's sleep.
+const PIECE_MS: u64 = 5;
+
+impl Mapper for SteadyWords {
+    type Key = [u8];
+    type Value = u64;
+
+    fn map(&mut self, line: &[u8], out: &mut Emit<'_, [u8], u64>) -> Result<()> {
+        for _ in 0..self.pieces {
+            std::thread::sleep(Duration::from_millis(PIECE_MS));
+        }
+        out.emit(line, &1);
         Ok(())
     }
 }
@@ -95,12 +116,19 @@ fn main() -> ExitCode {
         .combine(Sum)
         .reduce(|args| PacedTotals { pace: pace(args) })
         .into();
+    let steady: Job = Job::map(|args| {
+        let ms = u64::try_from(pace(args).as_millis()).unwrap_or(0);
+        SteadyWords { pieces: ms / PIECE_MS }
+    })
+    .into();
     let faulty: Job = Job::map(|args| Faulty {
         mode: args.first().cloned().unwrap_or_default(),
         marker: args.get(1).cloned().unwrap_or_default().into_bytes(),
     })
     .into();
-    let programs =
-        gristmill_sdk::jobs::all().with("paced-word-count", Arc::new(paced)).with("faulty", Arc::new(faulty));
+    let programs = gristmill_sdk::jobs::all()
+        .with("paced-word-count", Arc::new(paced))
+        .with("steady-word-count", Arc::new(steady))
+        .with("faulty", Arc::new(faulty));
     gristmill_cli::main(programs)
 }

@@ -71,7 +71,7 @@ pub(crate) async fn run(command: &WorkerCommand) -> Result<Exit> {
 
 async fn ls(args: &LsArgs) -> Result<()> {
     let page = args.connect.client()?.workers().await?;
-    let header = ["id", "name", "state", "slots", "running", "last poll", "version"];
+    let header = ["id", "name", "state", "slots", "running", "last poll", "version", "why"];
     let row = |worker: &gristmill_common::api::WorkerView| {
         vec![
             worker.id.to_string(),
@@ -81,6 +81,7 @@ async fn ls(args: &LsArgs) -> Result<()> {
             worker.running.to_string(),
             duration(worker.last_poll_ms),
             worker.version.clone(),
+            worker.why.clone().unwrap_or_default(),
         ]
     };
     args.format.list(&page.workers, &header, row, |worker| worker.id.to_string())

@@ -18,7 +18,7 @@ use super::entry::{Entry, Idempotency, Loss, WallMs};
 use super::job::{Job, Life, Step};
 use super::report::Blame;
 use super::shares::Shares;
-use super::tasks::{Attempts, Tasks, Win};
+use super::tasks::{Attempts, Rival, Tasks, Win};
 
 /// What a fold of the journal gives.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -74,9 +74,13 @@ impl Durable {
                     step.floor = floor;
                 }
             }
-            Entry::Granted { job, worker, step, stage, tasks, first_fence, generation } => {
+            Entry::Granted { job, worker, step, stage, tasks, first_fence, generation, backup } => {
                 let held = Held { job: *job, step: *step, stage: *stage, tasks: *tasks, generation: *generation };
-                self.grant(*worker, *first_fence, held);
+                if *backup {
+                    self.grant_rival(*worker, *first_fence, held);
+                } else {
+                    self.grant(*worker, *first_fence, held);
+                }
             }
             Entry::Won { job, worker, step, stage, tasks, first_fence, done } => {
                 self.stop(*job, *step, *stage, *tasks);
@@ -169,6 +173,24 @@ impl Durable {
         self.held.entry(worker).or_default().insert(first_fence, held);
     }
 
+    fn grant_rival(&mut self, worker: WorkerId, fence: Fence, held: Held) {
+        let task = held.tasks.first;
+        let Some(step) = self.step_mut(held.job, held.step) else { return };
+        let tasks = step.tasks_mut(held.stage);
+        if tasks.running(task).is_some_and(|(_, first)| first != worker) && tasks.rival(task).is_none() {
+            tasks.start_rival(task, Rival { fence, worker });
+            self.held.entry(worker).or_default().insert(fence, held);
+        }
+    }
+
+    /// Ends the attempts of these tasks that began with the fence; rivals go on.
+    fn drop_out(&mut self, job: JobId, step: u16, stage: Stage, tasks: TaskRange, first_fence: Fence) {
+        let Some(at) = self.step_mut(job, step) else { return };
+        for attempts in at.tasks_mut(stage).drop_out(tasks, first_fence) {
+            self.release(attempts);
+        }
+    }
+
     /// Ends the attempts of these tasks, if any run.
     fn stop(&mut self, job: JobId, step: u16, stage: Stage, tasks: TaskRange) {
         let Some(at) = self.step_mut(job, step) else { return };
@@ -242,9 +264,10 @@ impl Durable {
         worker: WorkerId,
         reason: &Reason,
     ) {
-        let runs = self.jobs.get(&job).and_then(|job| job.step(step)).and_then(|at| at.tasks(stage).running(task));
-        if runs.is_some_and(|(running, _)| running == fence) {
-            self.stop(job, step, stage, TaskRange::one(task));
+        let runs =
+            self.jobs.get(&job).and_then(|job| job.step(step)).and_then(|at| at.tasks(stage).holder(task, fence));
+        if runs.is_some() {
+            self.drop_out(job, step, stage, TaskRange::one(task), fence);
         }
         let Some(at) = self.step_mut(job, step) else { return };
         let blame = at.blame(step, stage, worker, reason);
@@ -264,11 +287,11 @@ impl Durable {
     }
 
     fn lose(&mut self, job: JobId, worker: WorkerId, fences: FenceRange, why: Loss) {
-        for (_, held) in self.held_within(worker, fences) {
+        for (first_fence, held) in self.held_within(worker, fences) {
             if held.job != job {
                 continue;
             }
-            self.stop(job, held.step, held.stage, held.tasks);
+            self.drop_out(job, held.step, held.stage, held.tasks, first_fence);
             let Some(at) = self.step_mut(job, held.step) else { continue };
             let tasks = at.tasks_mut(held.stage);
             // What was given back or never begun cost nothing: no work was lost.

@@ -66,6 +66,9 @@ pub enum Entry {
         first_fence: Fence,
         /// Generation of the map outputs, for reduces.
         generation: Generation,
+        /// Whether it is a second attempt of one task, beside the one that runs.
+        #[serde(default, skip_serializing_if = "is_false")]
+        backup: bool,
     },
     /// Attempts won their tasks.
     Won {
@@ -197,6 +200,11 @@ pub enum Entry {
         /// The job.
         job: JobId,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn maps_only() -> Stage {

@@ -102,6 +102,11 @@ impl Scheduler {
             lines.push(format!("all {} workers that can run it are draining", able.len()));
             return;
         }
+        for (id, worker) in &working {
+            if let Some((word, why)) = self.condition(*id) {
+                lines.push(format!("worker {} is {word}: {why}", worker.about.name));
+            }
+        }
         if working.iter().all(|(_, worker)| worker.free == 0) {
             let slots: u64 = working.iter().map(|(_, worker)| u64::from(worker.about.slots)).sum();
             lines.push(format!("all {slots} slots of the {} workers that can run it are busy", working.len()));
@@ -151,6 +156,12 @@ impl Scheduler {
             lines.push(format!("{task} is won: attempt {fence} of worker {worker}"));
         } else if let Some((fence, worker)) = tasks.running(task.index) {
             lines.push(format!("{task} runs: attempt {fence} on worker {}", self.worker_name(worker)));
+            if let Some(rival) = tasks.rival(task.index) {
+                let (fence, worker) = (rival.fence, self.worker_name(rival.worker));
+                lines.push(format!(
+                    "it is slow there: {fence} on worker {worker} is its backup, and the first to end wins"
+                ));
+            }
         } else {
             lines.push(format!("{task} is queued"));
             self.explain_open(id, job, task, lines);

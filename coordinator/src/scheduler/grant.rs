@@ -38,9 +38,10 @@ impl Scheduler {
         while self.room(id) > 0 && grants.len() < limits::GRANTS_PER_ANSWER {
             let Some((job, most)) = self.durable.shares.next(&mut round, self.room(id)) else { break };
             if self.grant_of_job(id, job, most, &mut round, &mut grants) {
-                break;
+                return grants;
             }
         }
+        self.grant_backups(id, &mut grants);
         grants
     }
 
@@ -64,7 +65,7 @@ impl Scheduler {
     }
 
     fn room(&self, id: WorkerId) -> u32 {
-        self.soft.workers.get(&id).map_or(0, |worker| worker.free)
+        self.soft.workers.get(&id).map_or(0, |worker| worker.free.min(self.allowance(id)))
     }
 
     /// Grants at most so many tasks of one job; true when the worker gets nothing more in this poll.
@@ -77,7 +78,7 @@ impl Scheduler {
         grants: &mut Vec<GrantName>,
     ) -> bool {
         let Some((step, stage, open)) = self.ready(job).filter(|(_, _, open)| *open > 0) else { return false };
-        if self.obstacle(id, job).is_some() {
+        if self.obstacle(id, job).is_some() || self.is_benched(id, job) {
             return false;
         }
         if stage == Stage::Reduce && !self.clear_the_way(id, job, step) {
@@ -103,7 +104,7 @@ impl Scheduler {
             from = tasks.end();
             share = share.saturating_sub(tasks.count);
             round.spend(job, tasks.count);
-            let Some(granted) = self.record_grant(id, job, step, stage, tasks) else { return true };
+            let Some(granted) = self.record_grant(id, (job, step, stage), tasks, false) else { return true };
             grants.push(granted);
             if matches!(turn, Turn::Alone) {
                 return true;
@@ -169,22 +170,12 @@ impl Scheduler {
         if self.soft.reserved.values().any(|reserved| *reserved == key) { Turn::Later } else { Turn::Reserve }
     }
 
-    /// Whether another live worker may run the job's ready stage.
-    fn others_may_run(&self, id: WorkerId, job: JobId) -> bool {
-        let others = self.soft.hosts.values().flatten().filter(|other| **other != id);
-        others.take(OTHERS_LOOKED_AT).any(|other| {
-            self.soft.workers.get(other).is_some_and(super::soft::Worker::takes_work)
-                && self.obstacle(*other, job).is_none()
-        })
-    }
-
-    fn record_grant(
+    pub(super) fn record_grant(
         &mut self,
         id: WorkerId,
-        job: JobId,
-        step: u16,
-        stage: Stage,
+        (job, step, stage): (JobId, u16, Stage),
         tasks: TaskRange,
+        backup: bool,
     ) -> Option<GrantName> {
         let first_fence = Fence(self.soft.next_fence);
         let counter = self.durable.epoch?.counter;
@@ -204,8 +195,12 @@ impl Scheduler {
             let executable = self.soft.workers.get(&id)?.about.executable;
             self.record(Entry::ProgramPinned { job, step, executable });
         }
-        self.record(Entry::Granted { job, worker: id, step, stage, tasks, first_fence, generation });
-        self.soft.change(id, |worker| worker.free = worker.free.saturating_sub(tasks.count));
+        self.record(Entry::Granted { job, worker: id, step, stage, tasks, first_fence, generation, backup });
+        let now_ms = self.now_ms();
+        self.soft.change(id, |worker| {
+            worker.free = worker.free.saturating_sub(tasks.count);
+            worker.granted.insert(first_fence, (tasks.count, now_ms));
+        });
         Some(GrantName { job, step, stage, tasks, first_fence, generation })
     }
 
@@ -230,9 +225,6 @@ impl Scheduler {
         step.map(|step| step.tasks(task.stage).trouble(task.index)).unwrap_or_default()
     }
 }
-
-/// Other workers looked at before a task is given again to the one that failed it.
-const OTHERS_LOOKED_AT: usize = 1_000;
 
 impl super::durable::Held {
     pub(super) fn name(&self, index: u32) -> TaskName {

@@ -29,7 +29,7 @@ impl Scheduler {
                 for stage in [Stage::Map, Stage::Reduce] {
                     let tasks = step.tasks(stage);
                     check_tasks(tasks).map_err(|broken| format!("{id} step {index} {stage}: {broken}"))?;
-                    for a in tasks.attempts() {
+                    for a in tasks.attempts().copied().chain(tasks.rivals()) {
                         running.insert((a.worker, a.first_fence), (*id, index, stage, a.tasks.first, a.tasks.count));
                     }
                 }
@@ -130,6 +130,12 @@ fn check_tasks(tasks: &Tasks) -> Result<(), String> {
     all.insert(0, u64::from(tasks.count));
     if covered != all || count != u64::from(tasks.count) {
         return Err(format!("tasks are not covered once: {count} of {}, {covered:?}", tasks.count));
+    }
+    for rival in tasks.rivals() {
+        let first = tasks.running(rival.tasks.first);
+        if first.is_none_or(|(_, worker)| worker == rival.worker) {
+            return Err(format!("a rival {rival:?} of {first:?}"));
+        }
     }
     let running: u32 = tasks.attempts().map(|attempts| attempts.tasks.count).sum();
     let won: u32 = tasks.wins().map(|win| win.tasks.count).sum();

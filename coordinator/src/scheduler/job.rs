@@ -147,10 +147,15 @@ impl Job {
         Some((u16::try_from(next).ok()?, steps.get(next)?))
     }
 
-    /// Tasks that run, of all steps.
+    /// Attempts that run, of all steps.
     pub(crate) fn running_count(&self) -> u64 {
         let running = |step: &Step| u64::from(step.maps.running_count()) + u64::from(step.reduces.running_count());
-        self.steps().iter().map(running).sum()
+        self.steps().iter().map(running).sum::<u64>() + self.rival_count()
+    }
+
+    /// Second attempts that run, of all steps.
+    pub(crate) fn rival_count(&self) -> u64 {
+        self.steps().iter().map(|step| (step.maps.rivals().len() + step.reduces.rivals().len()) as u64).sum()
     }
 
     /// Open tasks of the ready stage, as far as the job's cap leaves room for them.

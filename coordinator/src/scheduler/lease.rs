@@ -50,6 +50,8 @@ impl Scheduler {
             }
             self.refresh_all();
         }
+        self.forget_silent();
+        self.look_for_stragglers();
         Reply::Done
     }
 
@@ -61,6 +63,10 @@ impl Scheduler {
             worker.unseen.clear();
         });
         self.soft.reserved.remove(&id);
+        self.forget_later(id);
+        if self.durable.held.contains_key(&id) {
+            self.strike(id, "it was silent for a whole lease with attempts in hand".to_owned());
+        }
         #[cfg(test)]
         if self.bug == Some(super::Bug::LostRequeue) {
             return;
@@ -153,7 +159,10 @@ impl Scheduler {
                 return;
             }
             let Some(worker) = self.soft.workers.get(id).filter(|worker| worker.offer() > 0) else { continue };
-            if worker.parked.is_some_and(|parked| parked.is_woken) || self.obstacle(*id, job).is_some() {
+            if worker.parked.is_some_and(|parked| parked.is_woken)
+                || self.obstacle(*id, job).is_some()
+                || self.is_benched(*id, job)
+            {
                 continue;
             }
             let is_blocked = stage == gristmill_common::Stage::Reduce

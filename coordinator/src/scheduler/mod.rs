@@ -8,8 +8,10 @@
 //!
 //! Invariants: `check_invariants`. What must not be here: I/O, time that is not an argument, and panics on what peers say.
 
+mod backup;
 mod command;
 mod durable;
+mod durations;
 mod entry;
 mod explain;
 mod grant;
@@ -19,6 +21,7 @@ mod jobs;
 mod lease;
 mod parts;
 mod poll;
+mod quarantine;
 mod range_set;
 mod reach;
 mod report;
@@ -37,7 +40,9 @@ pub use story::story;
 pub use view::{JobFilter, TaskFilter};
 
 #[cfg(test)]
-pub(crate) use durable::Durable;
+pub(crate) use durable::{Durable, Held};
+#[cfg(test)]
+pub(crate) use job::Job;
 
 use gristmill_common::{Epoch, Fence, JobId, Problem, TokenSecret, limits};
 
@@ -164,7 +169,7 @@ impl Scheduler {
         let lease = self.soft.leases.first().map(|(until, _)| *until);
         let delay = self.soft.delays.first().map(|(until, _)| *until);
         let grace = (self.soft.grace_until_ms > 0).then_some(self.soft.grace_until_ms);
-        [lease, delay, grace].into_iter().flatten().min()
+        [lease, delay, grace, self.soft.backups.due_ms, self.forgetting_due()].into_iter().flatten().min()
     }
 
     /// Returns the epoch, once started.

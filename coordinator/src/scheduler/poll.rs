@@ -4,8 +4,10 @@
 //! 2. outputs that the worker no longer has; 3. reports; 4. what it gives back; 5. what it holds against what is recorded;
 //! 6. new grants. A poll is held only if there is nothing to say and it has room for work.
 
+use std::collections::BTreeMap;
+
 use gristmill_common::wire::{Ack, Grant, PollRequest, PollResponse};
-use gristmill_common::{Code, GrantName, Problem, SessionId, WorkerId, limits};
+use gristmill_common::{Code, Fence, FenceRange, GrantName, JobId, Problem, SessionId, WorkerId, limits};
 
 use super::Scheduler;
 use super::command::Reply;
@@ -174,6 +176,8 @@ impl Scheduler {
             unseen: same.map(|known| known.unseen.clone()).unwrap_or_default(),
             told: same.map(|known| known.told.clone()).unwrap_or_default(),
             polled_ms: now,
+            met_ms: same.map_or(now, |known| known.met_ms),
+            granted: same.map(|known| self.still_held(id, &known.granted)).unwrap_or_default(),
             lease_until_ms: now.saturating_add(lease),
             is_silent: false,
             free: request.free_slots.min(room),
@@ -191,6 +195,18 @@ impl Scheduler {
             }
             None => self.soft.add(id, worker),
         }
+    }
+
+    /// The grants of which the worker still holds something; looked at when many may be over.
+    fn still_held(&self, id: WorkerId, granted: &BTreeMap<Fence, (u32, u64)>) -> BTreeMap<Fence, (u32, u64)> {
+        let mut granted = granted.clone();
+        let held = self.durable.held.get(&id);
+        if granted.len() > 2 * held.map_or(0, BTreeMap::len) {
+            granted.retain(|first, (count, _)| {
+                !self.durable.held_within(id, FenceRange { first: *first, count: *count }).is_empty()
+            });
+        }
+        granted
     }
 
     /// Compares what the worker holds with what is recorded; returns the grants to send again.
@@ -238,6 +254,9 @@ impl Scheduler {
                 begun.extend((cut > from).then(|| held.piece(*first, (from, cut))));
                 waiting.extend((to > cut).then(|| held.piece(*first, (cut, to))));
             }
+        }
+        if !begun.is_empty() {
+            self.strike(id, "its process died with attempts that it had begun".to_owned());
         }
         self.lose(id, &begun, Loss::WorkerDied);
         self.lose(id, &waiting, Loss::NotStarted);
@@ -305,7 +324,7 @@ impl Scheduler {
     }
 
     /// What the worker may go on with, and a fingerprint of what it has to stop.
-    fn keep(&self, id: WorkerId) -> (Vec<gristmill_common::FenceRange>, u64) {
+    fn keep(&self, id: WorkerId) -> (Vec<FenceRange>, u64) {
         let Some(worker) = self.soft.workers.get(&id) else { return (Vec::new(), 0) };
         let (mut named, mut keep) = (RangeSet::default(), RangeSet::default());
         worker.running.iter().for_each(|running| named.insert_fences(running.fences));
@@ -321,9 +340,8 @@ impl Scheduler {
         (keep.to_fences(), stops)
     }
 
-    fn drops(&self, worker: &Worker) -> Vec<gristmill_common::JobId> {
-        let is_over =
-            |job: &&gristmill_common::JobId| self.durable.jobs.get(*job).is_none_or(|job| job.state().is_over());
+    fn drops(&self, worker: &Worker) -> Vec<JobId> {
+        let is_over = |job: &&JobId| self.durable.jobs.get(*job).is_none_or(|job| job.state().is_over());
         worker.holds.iter().filter(is_over).copied().collect()
     }
 
@@ -343,25 +361,23 @@ const NUDGE_MS: u64 = 100;
 
 impl Held {
     /// The part of the attempts, the first of which is `first`, whose fences are in the range.
-    fn piece(&self, first: gristmill_common::Fence, range: (u64, u64)) -> (gristmill_common::Fence, Self) {
+    fn piece(&self, first: Fence, range: (u64, u64)) -> (Fence, Self) {
         let skip = u32::try_from(range.0 - first.0).unwrap_or(u32::MAX);
         let count = u32::try_from(range.1 - range.0).unwrap_or(u32::MAX);
         let tasks = gristmill_common::TaskRange { first: self.tasks.first.saturating_add(skip), count };
-        (gristmill_common::Fence(range.0), Self { tasks, ..*self })
+        (Fence(range.0), Self { tasks, ..*self })
     }
 
-    fn grant(&self, first_fence: gristmill_common::Fence) -> GrantName {
+    fn grant(&self, first_fence: Fence) -> GrantName {
         let Self { job, step, stage, tasks, generation } = *self;
         GrantName { job, step, stage, tasks, first_fence, generation }
     }
 }
 
-pub(super) fn by_job(
-    held: &[(gristmill_common::Fence, Held)],
-) -> std::collections::BTreeMap<gristmill_common::JobId, Vec<gristmill_common::FenceRange>> {
-    let mut jobs = std::collections::BTreeMap::<_, Vec<_>>::new();
+pub(super) fn by_job(held: &[(Fence, Held)]) -> BTreeMap<JobId, Vec<FenceRange>> {
+    let mut jobs = BTreeMap::<_, Vec<_>>::new();
     for (first, held) in held {
-        let fences = gristmill_common::FenceRange { first: *first, count: held.tasks.count };
+        let fences = FenceRange { first: *first, count: held.tasks.count };
         jobs.entry(held.job).or_default().push(fences);
     }
     jobs

@@ -234,6 +234,7 @@ impl Scheduler {
         };
         let before = ready(self);
         self.record(Entry::Won { job, worker, step, stage, tasks, first_fence, done });
+        self.credit(worker);
         // A job with a cap may have room for another worker's task now.
         let is_capped = self.durable.jobs.get(&job).is_some_and(|job| job.spec.max_running.is_some());
         if ready(self) != before || is_capped {
@@ -263,8 +264,8 @@ impl Scheduler {
         if at.is_done() || self.is_past(granted) || table.below.get(&task).is_some_and(|below| fence < *below) {
             return Verdict::Superseded;
         }
-        let running = table.running(task).filter(|(running, _)| *running == fence);
-        if running.is_some_and(|(_, holder)| holder != worker) {
+        let running = table.holder(task, fence);
+        if running.is_some_and(|holder| holder != worker) {
             return Verdict::Conflict;
         }
         let last_failed = table.trouble(task).last_failed;
@@ -276,6 +277,9 @@ impl Scheduler {
         let blame = at.blame(step, stage, worker, &reason);
         self.record(Entry::Failed { job, worker, step, stage, task, fence, reason: reason.clone() });
         self.soft.fresh.insert(job);
+        if blame == Blame::Worker {
+            self.strike(worker, reason.to_string());
+        }
         self.after_failure(granted, task, blame, &reason, attempts);
         Verdict::Accepted
     }

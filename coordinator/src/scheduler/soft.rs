@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gristmill_common::wire::{PollResponse, Relay, Running, WorkerAbout};
-use gristmill_common::{FenceRange, GrantName, JobId, SessionId, TaskName, WorkerId};
+use gristmill_common::{Fence, FenceRange, GrantName, JobId, SessionId, TaskName, WorkerId};
 
+use super::backup::Backups;
 use super::command::Now;
+use super::quarantine::Health;
 
 /// What is known of the present and not durable.
 #[derive(Debug, Default)]
@@ -40,6 +42,11 @@ pub(crate) struct Soft {
     pub(crate) refused_outputs: BTreeMap<JobId, String>,
     /// Why commits that are under way did not come to their end.
     pub(crate) stuck_commits: BTreeMap<JobId, String>,
+    pub(crate) backups: Backups,
+    /// Workers that failed through their own fault lately.
+    pub(crate) health: BTreeMap<WorkerId, Health>,
+    /// When silent workers may be forgotten.
+    pub(crate) silent: BTreeSet<(u64, WorkerId)>,
     /// Jobs that may have new work for parked polls.
     pub(crate) fresh: BTreeSet<JobId>,
     /// Sessions to wake in any case.
@@ -64,6 +71,10 @@ pub(crate) struct Worker {
     pub(crate) unseen: Vec<(u64, FenceRange)>,
     pub(crate) told: Told,
     pub(crate) polled_ms: u64,
+    /// When this session was first heard of.
+    pub(crate) met_ms: u64,
+    /// Grants of this session: how many attempts, and when.
+    pub(crate) granted: BTreeMap<Fence, (u32, u64)>,
     pub(crate) lease_until_ms: u64,
     pub(crate) is_silent: bool,
     /// Attempts that it would still take.
@@ -182,6 +193,7 @@ impl Soft {
             self.sessions.remove(&worker.session);
         }
         self.reserved.remove(&id);
+        self.health.remove(&id);
     }
 
     pub(crate) fn ticket(&mut self) -> u64 {

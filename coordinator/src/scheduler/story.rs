@@ -24,10 +24,11 @@ fn fence_in(task: TaskName, place: (u16, gristmill_common::Stage), tasks: TaskRa
 
 fn line(entry: &Entry, task: TaskName, attempts: &mut Vec<Fence>) -> Option<String> {
     match entry {
-        Entry::Granted { worker, step, stage, tasks, first_fence, .. } => {
+        Entry::Granted { worker, step, stage, tasks, first_fence, backup, .. } => {
             let fence = fence_in(task, (*step, *stage), *tasks, *first_fence)?;
             attempts.push(fence);
-            Some(format!("granted to worker {worker} as {fence}"))
+            let why = if *backup { ", a backup of the attempt that runs" } else { "" };
+            Some(format!("granted to worker {worker} as {fence}{why}"))
         }
         Entry::Won { worker, step, stage, tasks, first_fence, done, .. } => {
             let fence = fence_in(task, (*step, *stage), *tasks, *first_fence)?;

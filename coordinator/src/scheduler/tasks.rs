@@ -3,9 +3,11 @@
 //! ```text
 //!            grant                win
 //!   open ──────────────▶ running ─────▶ won
-//!    ▲  ◀── fail, lose ────┘             │
+//!    ▲  ◀── fail, lose ────┘ (unless a rival goes on)
 //!    │ ◀───────── reopen (output lost) ──┘      open ── late report ──▶ won
 //! ```
+//!
+//! A running task may have a second attempt, its rival. When the first one ends without a win the rival takes its place.
 //!
 //! Invariant: `open`, `running` and `won` cover every task of the stage once. Nothing here decides; `apply` calls it.
 
@@ -14,6 +16,7 @@ use std::collections::BTreeMap;
 use gristmill_common::wire::{Done, Location, Output};
 use gristmill_common::{Fence, TaskRange, WorkerId};
 
+use super::durations::Durations;
 use super::range_set::RangeSet;
 
 /// The tasks of one stage.
@@ -23,6 +26,8 @@ pub(crate) struct Tasks {
     pub(crate) open: RangeSet,
     /// Attempts by first task.
     running: BTreeMap<u32, Attempts>,
+    /// Second attempts of running tasks.
+    rivals: BTreeMap<u32, Rival>,
     /// Wins by first task.
     won: BTreeMap<u32, Win>,
     running_count: u32,
@@ -34,6 +39,15 @@ pub(crate) struct Tasks {
     /// Digests of the outputs that reopened tasks had before.
     pub(crate) former: BTreeMap<u32, String>,
     pub(crate) totals: Totals,
+    /// What won attempts took.
+    pub(crate) durations: Durations,
+}
+
+/// The second attempt of a running task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Rival {
+    pub(crate) fence: Fence,
+    pub(crate) worker: WorkerId,
 }
 
 /// Attempts of consecutive tasks under consecutive fences.
@@ -96,6 +110,12 @@ impl Attempts {
     }
 }
 
+impl Rival {
+    fn attempts(self, task: u32) -> Attempts {
+        Attempts { tasks: TaskRange::one(task), first_fence: self.fence, worker: self.worker }
+    }
+}
+
 impl Win {
     pub(crate) fn fence_of(&self, task: u32) -> Fence {
         self.first_fence.plus(u64::from(task.saturating_sub(self.tasks.first)))
@@ -150,6 +170,20 @@ impl Tasks {
         Some((attempts.first_fence.plus(u64::from(task - attempts.tasks.first)), attempts.worker))
     }
 
+    pub(crate) fn rival(&self, task: u32) -> Option<Rival> {
+        self.rivals.get(&task).copied()
+    }
+
+    pub(crate) fn rivals(&self) -> impl ExactSizeIterator<Item = Attempts> {
+        self.rivals.iter().map(|(task, rival)| rival.attempts(*task))
+    }
+
+    /// The worker that runs the task under this fence, as its first attempt or its rival.
+    pub(crate) fn holder(&self, task: u32, fence: Fence) -> Option<WorkerId> {
+        let rival = self.rival(task).map(|rival| (rival.fence, rival.worker));
+        self.running(task).into_iter().chain(rival).find(|(running, _)| *running == fence).map(|(_, worker)| worker)
+    }
+
     pub(crate) fn win(&self, task: u32) -> Option<&Win> {
         self.won.range(..=task).next_back().map(|(_, win)| win).filter(|win| win.tasks.contains(task))
     }
@@ -184,9 +218,30 @@ impl Tasks {
         self.running_count += attempts.tasks.count;
     }
 
-    /// Ends the attempts of the tasks and opens these; returns what ran.
+    /// Gives a running task a second attempt.
+    pub(crate) fn start_rival(&mut self, task: u32, rival: Rival) {
+        self.rivals.insert(task, rival);
+    }
+
+    /// Ends the attempts of these tasks that began with this fence; returns what ran. Where another attempt runs beside
+    /// one of them, the task goes on under that.
+    pub(crate) fn drop_out(&mut self, tasks: TaskRange, first_fence: Fence) -> Vec<Attempts> {
+        if let Some(rival) = self.rival(tasks.first).filter(|rival| rival.fence == first_fence) {
+            self.rivals.remove(&tasks.first);
+            return vec![rival.attempts(tasks.first)];
+        }
+        let going_on: Vec<_> = self.rivals.extract_if(tasks.iter(), |_, _| true).collect();
+        let stopped = self.stop(tasks);
+        for (task, rival) in going_on {
+            self.start(rival.attempts(task));
+        }
+        stopped
+    }
+
+    /// Ends all attempts of the tasks and opens these; returns what ran.
     pub(crate) fn stop(&mut self, tasks: TaskRange) -> Vec<Attempts> {
-        let mut stopped = Vec::new();
+        let rivals = self.rivals.extract_if(tasks.iter(), |_, _| true);
+        let mut stopped: Vec<_> = rivals.map(|(task, rival)| rival.attempts(task)).collect();
         let first = self.attempt(tasks.first).map_or(tasks.first, |attempts| attempts.tasks.first);
         while let Some((&at, _)) = self.running.range(first..tasks.end()).find(|(_, a)| a.tasks.end() > tasks.first) {
             let Some(attempts) = self.running.remove(&at) else { break };
@@ -207,6 +262,7 @@ impl Tasks {
         self.won_count += tasks.count;
         let again = self.below.range(tasks.first..tasks.end()).count() as u64;
         let fresh = u64::from(tasks.count) - again;
+        self.durations.add(done.took_ms, tasks.count);
         self.totals.records_in = self.totals.records_in.saturating_add(done.records_in.saturating_mul(fresh));
         self.totals.records_out = self.totals.records_out.saturating_add(done.output.records.saturating_mul(fresh));
         self.totals.output_bytes = self.totals.output_bytes.saturating_add(done.output.bytes.saturating_mul(fresh));

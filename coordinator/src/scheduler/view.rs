@@ -108,7 +108,7 @@ impl Scheduler {
     }
 
     /// What the worker said of its attempts' progress: the end of a range of fences, by its start, and thousandths.
-    fn told_progress(&self, worker: WorkerId) -> BTreeMap<Fence, (Fence, u64)> {
+    pub(super) fn told_progress(&self, worker: WorkerId) -> BTreeMap<Fence, (Fence, u64)> {
         let running = self.soft.workers.get(&worker).into_iter().flat_map(|worker| &worker.running);
         let said = running.filter_map(|running| Some((running.fences, running.progress_permille?)));
         said.map(|(fences, permille)| (fences.first, (fences.end(), u64::from(permille.min(1_000))))).collect()
@@ -176,6 +176,7 @@ impl Scheduler {
             state,
             worker: at.map(|(_, worker)| self.worker_name(worker)),
             fence: at.map(|(fence, _)| fence.0),
+            backup: tasks.rival(task.index).map(|rival| self.worker_name(rival.worker)),
             failures: trouble.failures,
             losses: trouble.worker_losses,
         }
@@ -188,21 +189,26 @@ impl Scheduler {
     /// Lists the workers known in this epoch, by name.
     #[must_use]
     pub fn workers(&self, now: Now) -> WorkersPage {
-        let view = |(id, worker): (&WorkerId, &Worker)| WorkerView {
-            id: *id,
-            name: worker.about.name.clone(),
-            state: match worker {
-                worker if worker.is_silent => "silent",
-                worker if worker.is_draining || worker.drain => "draining",
-                _ => "live",
+        let view = |(id, worker): (&WorkerId, &Worker)| {
+            let condition = self.condition(*id);
+            let word = condition.as_ref().map(|(word, _)| *word);
+            WorkerView {
+                id: *id,
+                name: worker.about.name.clone(),
+                state: match worker {
+                    worker if worker.is_silent => "silent",
+                    worker if worker.is_draining || worker.drain => "draining",
+                    _ => word.unwrap_or("live"),
+                }
+                .to_owned(),
+                why: condition.map(|(_, why)| why),
+                slots: worker.about.slots,
+                running: u32::try_from(self.held_count(*id)).unwrap_or(u32::MAX),
+                last_poll_ms: now.mono_ms.saturating_sub(worker.polled_ms),
+                version: worker.about.version.clone(),
+                programs: worker.about.programs.clone(),
+                roots: worker.about.roots.clone(),
             }
-            .to_owned(),
-            slots: worker.about.slots,
-            running: u32::try_from(self.held_count(*id)).unwrap_or(u32::MAX),
-            last_poll_ms: now.mono_ms.saturating_sub(worker.polled_ms),
-            version: worker.about.version.clone(),
-            programs: worker.about.programs.clone(),
-            roots: worker.about.roots.clone(),
         };
         let mut workers: Vec<WorkerView> = self.soft.workers.iter().map(view).collect();
         workers.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
@@ -241,8 +247,7 @@ impl Scheduler {
         let Some(fence) = grant.fence_of(index) else { return false };
         let Some(step) = self.durable.jobs.get(&grant.job).and_then(|job| job.step(grant.step)) else { return false };
         let tasks = step.tasks(grant.stage);
-        tasks.running(index).is_some_and(|(running, _)| running == fence)
-            || tasks.win(index).is_some_and(|win| win.fence_of(index) == fence)
+        tasks.holder(index, fence).is_some() || tasks.win(index).is_some_and(|win| win.fence_of(index) == fence)
     }
 
     /// Returns the name of the worker that runs the grant's attempt of this task; `None` when it does not run.

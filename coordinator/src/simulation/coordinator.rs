@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, VecDeque};
 use gristmill_common::api::{JobState, OutputView};
 use gristmill_common::plan::{PlanSummary, StepShape};
 use gristmill_common::wire::{Location, PollRequest, Verdict, output_name};
-use gristmill_common::{Digest, Epoch, JobId, Problem, SessionId, Stage, TokenSecret, WorkerId};
+use gristmill_common::{Digest, Epoch, Fence, JobId, Problem, SessionId, Stage, TokenSecret, WorkerId};
 
 use super::network::{Event, Whom};
 use super::oracle::Moment;
 use super::work::{NOTHING, sequential, value_of};
 use super::world::World;
-use crate::scheduler::{Bug, Command, Durable, Entry, Loss, Now, Outcome, Reply, Scheduler, SchedulerConfig};
+use crate::scheduler::{
+    Bug, Command, Durable, Entry, Held, Job, Loss, Now, Outcome, Reply, Scheduler, SchedulerConfig,
+};
 
 #[derive(Default)]
 pub(super) struct Coordinator {
@@ -129,11 +131,55 @@ impl World {
         let moment = Moment { now: self.now, started: self.coordinator.started, lease_ms: self.options.lease_ms };
         for entry in entries {
             self.note(|| format!("  {entry:?}"));
+            self.judge_attempts(entry)?;
             self.coordinator.shadow.apply(entry);
             self.oracle.check(entry, &moment)?;
             self.judge_grant(entry)?;
             self.count(entry);
         }
+        Ok(())
+    }
+
+    /// What is granted is open; a backup is one of a task that runs on another worker. Asked before the entry is applied.
+    fn judge_attempts(&mut self, entry: &Entry) -> Result<(), String> {
+        let shadow = &self.coordinator.shadow;
+        let table =
+            |job: JobId, step, stage| shadow.jobs.get(&job).and_then(|job: &Job| Some(job.step(step)?.tasks(stage)));
+        let mut seen = None;
+        match entry {
+            Entry::Granted { job, worker, step, stage, tasks, backup, .. } => {
+                let Some(table) = table(*job, *step, *stage) else { return Err(format!("{entry:?} of no step")) };
+                for task in tasks.iter() {
+                    let is_right = match (backup, table.running(task)) {
+                        (false, None) => table.win(task).is_none(),
+                        (true, Some((_, first))) => first != *worker && table.rival(task).is_none(),
+                        (false, Some(_)) | (true, None) => false,
+                    };
+                    if !is_right {
+                        return Err(format!("{entry:?} of a task that runs under {:?}", table.running(task)));
+                    }
+                }
+                seen = backup.then_some("backup granted");
+                if *backup && shadow.jobs.get(job).is_some_and(|job| !job.spec.backups) {
+                    return Err(format!("{job} wants no backups"));
+                }
+            }
+            Entry::Won { job, step, stage, tasks, first_fence, .. } => {
+                let rival = table(*job, *step, *stage).and_then(|table| table.rival(tasks.first));
+                let is_rivals = rival.map(|rival| rival.fence == *first_fence);
+                seen = is_rivals.map(|is| if is { "backup won" } else { "backup was not needed" });
+            }
+            Entry::Lost { worker, fences, .. } => {
+                let mut held = fences.iter().flat_map(|range| shadow.held_within(*worker, *range));
+                let goes_on = |(first, held): (Fence, Held)| {
+                    let rival = table(held.job, held.step, held.stage).and_then(|table| table.rival(held.tasks.first));
+                    rival.is_some_and(|rival| rival.fence != first)
+                };
+                seen = held.any(goes_on).then_some("backup took over");
+            }
+            _ => {}
+        }
+        seen.into_iter().for_each(|what| self.seen(what));
         Ok(())
     }
 
@@ -144,6 +190,15 @@ impl World {
         let machine = self.workers.iter().find(|known| known.id == *worker).map(|known| &known.machine);
         if plan.requires_label && machine.is_some_and(|machine| !machine.has_label) {
             return Err(format!("{job} went to worker {worker}, which lacks its label"));
+        }
+        let is_quarantined = |scheduler: &Scheduler| scheduler.is_quarantined(*worker);
+        if self.coordinator.scheduler.as_ref().is_some_and(is_quarantined) {
+            self.seen("quarantined worker that alone can");
+            let held = self.coordinator.shadow.held.get(worker);
+            let held: u32 = held.into_iter().flatten().map(|(_, held)| held.tasks.count).sum();
+            if held > 1 {
+                return Err(format!("worker {worker} is quarantined and holds {held} attempts after a grant"));
+            }
         }
         let running = self.coordinator.shadow.jobs.get(job).map_or(0, |job| job.running_count());
         match plan.cap {
@@ -224,6 +279,11 @@ impl World {
             if let Some(&(park, _)) = self.coordinator.parked.get(&session) {
                 self.after(0, Event::Unpark { life, session, park, expired: false });
             }
+        }
+        let quarantined = polled
+            .filter(|id| self.coordinator.scheduler.as_ref().is_some_and(|scheduler| scheduler.is_quarantined(*id)));
+        if quarantined.is_some() {
+            self.seen("quarantined worker polled");
         }
         if let (Some(worker), Reply::Poll(_) | Reply::Parked { .. }) = (polled, &reply) {
             self.oracle.polled.insert(worker, self.now);

@@ -41,6 +41,9 @@ pub(super) struct Machine {
     pub(super) slots: u32,
     pub(super) has_program: bool,
     pub(super) has_label: bool,
+    /// How many times longer than others it takes.
+    pub(super) slowness: u64,
+    pub(super) tells_progress: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -60,6 +63,7 @@ pub(super) struct JobPlan {
     /// Most tasks that run at a time.
     pub(super) cap: Option<u32>,
     pub(super) requires_label: bool,
+    pub(super) backups: bool,
 }
 
 impl Options {
@@ -78,6 +82,8 @@ impl Options {
                     slots: u32::try_from(r.between(1, 3)).unwrap(),
                     has_program: i == 0 || !r.chance(80),
                     has_label: true,
+                    slowness: 1,
+                    tells_progress: true,
                 }
             })
             .collect();
@@ -110,11 +116,14 @@ impl Options {
         options.coordinator_pause = one(&mut r, 200, 400);
         for machine in options.workers.iter_mut().skip(1) {
             machine.has_label = !r.chance(200);
+            machine.slowness = if r.chance(250) { r.between(4, 20) } else { 1 };
+            machine.tells_progress = r.chance(500);
         }
         for job in &mut options.jobs {
             job.user = r.chance(500).then(|| r.below(2));
             job.cap = r.chance(200).then(|| u32::try_from(r.between(1, 4)).unwrap());
             job.requires_label = r.chance(200);
+            job.backups = r.chance(800);
         }
         options
     }
@@ -139,6 +148,7 @@ impl JobPlan {
             user: None,
             cap: None,
             requires_label: false,
+            backups: true,
         }
     }
 }

@@ -34,8 +34,8 @@ pub(super) struct SimWorker {
     pub(super) life: u64,
     pub(super) machine: Machine,
     pub(super) exchange: Exchange,
-    /// What runs, and since when.
-    running: BTreeMap<u64, (u64, Work)>,
+    /// What runs, since when, and for how long.
+    running: BTreeMap<u64, (u64, u64, Work)>,
     runs: u64,
     timer: u64,
     pub(super) paused_until: u64,
@@ -173,6 +173,12 @@ impl World {
         if worker.timer != timer || worker.has_left {
             return;
         }
+        if worker.machine.tells_progress {
+            for (since, ms, work) in worker.running.values().filter(|(.., work)| work.tasks.count == 1) {
+                let permille = (now - since).saturating_mul(1_000) / (*ms).max(1);
+                worker.exchange.on_progress(work, u16::try_from(permille.min(999)).unwrap());
+            }
+        }
         let request = worker.exchange.next_request(now);
         for report in &request.finished {
             let Some(name) = grant::name_of(&report.token) else { continue };
@@ -255,7 +261,7 @@ impl World {
                     theirs.first < fences.end() && fences.first < theirs.end()
                 };
                 // The executor is ended; what else it had in hand is begun again.
-                for (_, (_, work)) in worker.running.extract_if(.., |_, (_, work)| touched(work)) {
+                for (_, (.., work)) in worker.running.extract_if(.., |_, (.., work)| touched(work)) {
                     worker.exchange.requeue(&work);
                 }
                 self.seen("attempt stopped");
@@ -321,9 +327,9 @@ impl World {
             worker.runs += 1;
             let run = worker.runs;
             worker.exchange.on_progress(&work, 1);
-            worker.running.insert(run, (now, work));
+            let ms = self.random.below(most + 1) * worker.machine.slowness;
+            worker.running.insert(run, (now, ms, work));
             let whom = self.whom(index);
-            let ms = self.random.below(most + 1);
             self.after(ms, Event::TaskDone { whom, run });
         }
     }
@@ -338,7 +344,7 @@ impl World {
 
     fn finish_task(&mut self, whom: Whom, run: u64) {
         let index = whom.worker;
-        let Some((since, work)) = self.workers[index].running.get(&run).cloned() else { return };
+        let Some((since, _, work)) = self.workers[index].running.get(&run).cloned() else { return };
         let took_us = (self.now - since) * 1_000 / u64::from(work.tasks.count);
         let mut outcomes: Vec<(TaskRange, Outcome)> = Vec::new();
         let mut given_back = Vec::new();

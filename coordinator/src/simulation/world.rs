@@ -272,6 +272,7 @@ impl World {
         spec.priority = plan.priority;
         spec.user = plan.user.map(|user| format!("user {user}"));
         spec.max_running = plan.cap;
+        spec.backups = plan.backups;
         if plan.requires_label {
             spec.requires.labels.insert("label".to_owned(), "yes".to_owned());
         }

@@ -8,6 +8,7 @@ mod fixture;
 mod hadoop_fs_is_a_tree_of_directories;
 mod outputs_of_a_dead_host_are_made_again;
 mod run_counts_words_in_one_process;
+mod stragglers_get_backups;
 mod submit_speaks_to_people;
 mod tls_is_pinned_by_the_join_line;
 mod two_hosts_relay_through_the_coordinator;

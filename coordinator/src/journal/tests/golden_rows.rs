@@ -47,7 +47,7 @@ fn every_kind() -> Vec<Entry> {
         Entry::JobSubmitted { job, spec, at, idempotency },
         planned(1).entry,
         Entry::ProgramPinned { job, step, executable: Digest::of(b"program") },
-        Entry::Granted { job, worker, step, stage, tasks, first_fence, generation },
+        Entry::Granted { job, worker, step, stage, tasks, first_fence, generation, backup: false },
         Entry::Won { job, worker, step, stage, tasks, first_fence, done },
         Entry::Failed { job, worker, step, stage, task: map, fence, reason },
         Entry::Lost { job, worker, fences: fences.clone(), why: Loss::LeaseExpired },

@@ -26,7 +26,7 @@ fn table_bytes(scheduler: &Scheduler, job: JobId) -> usize {
         sum += step.holders.values().map(|holder| tree(holder.maps.iter().count(), 16)).sum::<usize>();
     }
     let held = scheduler.durable().held.values().map(BTreeMap::len).sum::<usize>();
-    sum + tree(held, 8 + size_of::<durable::Held>())
+    sum + tree(held, 8 + size_of::<Held>())
 }
 
 #[test]
@@ -47,7 +47,16 @@ fn a_queued_task_costs_less_than_300_bytes() {
     for n in 0..TASKS {
         let (tasks, first_fence) = one(n);
         let generation = gristmill_common::Generation(0);
-        durable.apply(&Entry::Granted { job, worker: worker(n), step: 0, stage, tasks, first_fence, generation });
+        durable.apply(&Entry::Granted {
+            job,
+            worker: worker(n),
+            step: 0,
+            stage,
+            tasks,
+            first_fence,
+            generation,
+            backup: false,
+        });
     }
     scheduler.durable = durable.clone();
     let running = per_task(&scheduler);

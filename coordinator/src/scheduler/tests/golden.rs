@@ -23,7 +23,7 @@ fn every_kind() -> Vec<Entry> {
         Entry::JobSubmitted { job, spec: Box::new(spec(1)), at: 5, idempotency },
         Entry::JobPlanned { job, plan: summary(&[(2, 1)]) },
         Entry::ProgramPinned { job, step, executable: Digest([2; 32]) },
-        Entry::Granted { job, worker, step, stage, tasks, first_fence, generation: Generation(1) },
+        Entry::Granted { job, worker, step, stage, tasks, first_fence, generation: Generation(1), backup: false },
         Entry::Won { job, worker, step, stage, tasks, first_fence, done },
         Entry::Failed { job, worker, step, stage: Stage::Reduce, task: 0, fence, reason: lost },
         Entry::Lost { job, worker, fences: fences.clone(), why: Loss::WorkerDied },
@@ -40,6 +40,16 @@ fn every_kind() -> Vec<Entry> {
         Entry::JobFailed { job, at: 7, failure },
         Entry::JobCancelled { job, at: 8 },
         Entry::JobRemoved { job },
+        Entry::Granted {
+            job,
+            worker,
+            step,
+            stage,
+            tasks: TaskRange::one(3),
+            first_fence,
+            generation: Generation(0),
+            backup: true,
+        },
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the scheduler, a behaviour each. [`World`] tells a scheduler what clients and workers would, keeps what it
 //! decided, and ends with "and nothing else happened".
 
+mod backups;
 mod cost;
 mod exchange;
 mod explanations;
@@ -9,6 +10,7 @@ mod golden;
 mod jobs;
 mod leases;
 mod parts;
+mod quarantine;
 mod reach;
 mod shares;
 
