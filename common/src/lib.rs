@@ -30,7 +30,9 @@
 //! | counter | a number that user code adds to, summed over won attempts |
 
 pub mod api;
+pub mod command_line;
 pub mod digest;
+pub mod fields;
 pub mod grant;
 pub mod ids;
 pub mod limits;
@@ -43,6 +45,7 @@ pub mod reason;
 pub mod spec;
 pub mod wire;
 
+pub use command_line::split_command_line;
 pub use digest::Digest;
 pub use grant::{GrantName, TokenSecret};
 pub use ids::{Epoch, Fence, Generation, JobId, SessionId, Stage, TaskName, WorkerId};

@@ -201,6 +201,8 @@ pub const COMMAND_OUTPUT_BYTES: u64 = 1 << 40;
 pub const WASM_MEMORY_BYTES: u64 = 256 << 20;
 /// The most it may be: 32-bit modules address no more.
 pub const WASM_MEMORY_MAX_BYTES: u64 = 4 << 30;
+/// Processes and threads of a command and all that it starts: a fork bomb ends here.
+pub const COMMAND_PROCESSES: u64 = 1_024;
 /// Kept of what an attempt writes to stderr, from its beginning and again from its end, in bytes.
 pub const LOG_HALF_BYTES: usize = 64 << 10;
 /// A log as it travels, in bytes: both halves and what is said of the attempt.

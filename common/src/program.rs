@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::fields::KeyFields;
 use crate::limits;
 use crate::problem::Problem;
 
@@ -73,7 +74,7 @@ impl Program<'_> {
 /// ```json
 /// { "mapper": ["./mapper.py"], "reducer": ["./reducer.py"], "files": [{ "name": "mapper.py", "sha256": "…" }] }
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
     /// Program and arguments that map; absent: records pass as they are. No shell is involved.
@@ -123,7 +124,7 @@ pub struct BundleFile {
 
 /// WebAssembly modules, sandboxed. A module's exports say whether it is a WASI command under the streaming contract or
 /// has the batched interface of `docs/wasm.md`.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wasm {
     /// The module that maps; absent: records pass as they are.
@@ -254,6 +255,36 @@ impl Default for Streaming {
     }
 }
 
+impl Default for Command {
+    fn default() -> Self {
+        Self {
+            mapper: None,
+            combiner: None,
+            reducer: None,
+            files: Vec::new(),
+            env: BTreeMap::new(),
+            properties: BTreeMap::new(),
+            streaming: Streaming::default(),
+            memory_bytes: None,
+            directory_bytes: limits::COMMAND_DIRECTORY_BYTES,
+            output_bytes: limits::COMMAND_OUTPUT_BYTES,
+        }
+    }
+}
+
+impl Default for Wasm {
+    fn default() -> Self {
+        Self {
+            mapper: None,
+            combiner: None,
+            reducer: None,
+            env: BTreeMap::new(),
+            streaming: Streaming::default(),
+            memory_bytes: limits::WASM_MEMORY_BYTES,
+        }
+    }
+}
+
 impl Command {
     /// Checks what the types cannot say; `at` is the pointer to this value.
     ///
@@ -338,6 +369,19 @@ impl Streaming {
                     format!("{at}/{name}"),
                     format!("1 to {} fields are allowed", limits::KEY_FIELDS),
                 ));
+            }
+        }
+        let partition = match &self.partition {
+            Partition::Fields { options, separator } => Some(("partition", options, separator)),
+            Partition::Hash | Partition::Java => None,
+        };
+        let order = match &self.order {
+            Order::Fields { options, separator } => Some(("order", options, separator)),
+            Order::Bytes => None,
+        };
+        for (name, options, separator) in partition.into_iter().chain(order) {
+            if let Err(error) = KeyFields::parse(options, separator) {
+                return Err(Problem::at(format!("{at}/{name}/fields/options"), error.to_string()));
             }
         }
         Ok(())

@@ -126,6 +126,22 @@ impl Reason {
         matches!(self, Self::InputChanged { .. })
     }
 
+    /// Adds the record that user code was given, where the reason names none.
+    #[must_use]
+    pub fn or_at(mut self, place: Option<Place>) -> Self {
+        match &mut self {
+            Self::UserError { at, .. }
+            | Self::Panicked { at, .. }
+            | Self::Crashed { at, .. }
+            | Self::TimedOut { at, .. }
+            | Self::OutOfMemory { at, .. }
+            | Self::Limit { at, .. }
+            | Self::InputUnreadable { at, .. } => *at = at.take().or(place),
+            Self::InputChanged { .. } | Self::LostOutput { .. } | Self::Unreachable { .. } | Self::Worker { .. } => {}
+        }
+        self
+    }
+
     /// Returns the record that user code was given, where known.
     #[must_use]
     pub fn place(&self) -> Option<&Place> {

@@ -4,6 +4,7 @@
 //! [`executor::run_if_asked`] first in its `main`. Nothing listens here: a worker only needs to reach its coordinator.
 
 mod bundles;
+mod command;
 pub mod config;
 pub mod data;
 pub mod exchange;
@@ -12,7 +13,9 @@ pub mod log;
 pub mod outbox;
 pub mod position;
 pub mod program;
+mod signals;
 pub mod state_dir;
+pub mod streaming;
 mod supervisor;
 
 pub use config::{Executors, WorkerConfig, default_state_dir};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use gristmill_common::plan::{PinnedFile, PlannedStep};
-use gristmill_common::{Fence, Reason, TaskName};
+use gristmill_common::{Fence, JobId, Reason, TaskName};
 use gristmill_runs::RunSummary;
 
 use crate::log::AttemptLog;
@@ -127,6 +127,8 @@ pub enum MapInput<'a> {
 
 /// One map attempt.
 pub struct MapTask<'a> {
+    /// The job.
+    pub job: JobId,
     /// The task.
     pub name: TaskName,
     /// The attempt.
@@ -161,6 +163,8 @@ pub struct Section {
 
 /// One reduce attempt; its task's index is the partition.
 pub struct ReduceTask<'a> {
+    /// The job.
+    pub job: JobId,
     /// The task.
     pub name: TaskName,
     /// The attempt.
@@ -192,8 +196,8 @@ pub struct TaskDone {
     pub counters: BTreeMap<String, i64>,
 }
 
-/// An error of reading that keeps its reason: a reader that returns it inside an [`std::io::Error`] decides what the
-/// attempt ends as. Any other error of reading an input file is [`Reason::InputUnreadable`].
+/// An error that keeps its reason: a reader that returns it inside an [`std::io::Error`], or user code that returns it,
+/// decides what the attempt ends as. Any other error of reading an input file is [`Reason::InputUnreadable`].
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ReadFailed(pub Reason);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use gristmill_common::limits;
+use gristmill_common::program::Kind;
 use gristmill_worker::{Executors, Programs, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,10 @@ pub struct WorkerArgs {
     /// Directory from which jobs may read inputs; may be repeated, none by default
     #[arg(long, env = "GRISTMILL_ALLOW_PATH", value_name = "DIR", value_delimiter = ':')]
     pub allow_path: Vec<PathBuf>,
+
+    /// Run command programs of jobs, as this user: only where those who submit jobs may do so anyway
+    #[arg(long, env = "GRISTMILL_ALLOW_COMMANDS")]
+    pub allow_commands: bool,
 
     /// Where outputs, unacknowledged reports and the worker's id are kept
     /// [default: $XDG_STATE_HOME/gristmill]
@@ -75,6 +80,7 @@ pub async fn run(args: &WorkerArgs, programs: Programs) -> Result<Exit> {
     let mut config = WorkerConfig::new(endpoint, state_dir);
     config.slots = args.slots.unwrap_or_else(super::processors);
     config.roots.clone_from(&args.allow_path);
+    config.kinds.extend(args.allow_commands.then_some(Kind::Command));
     config.name.clone_from(&args.name);
     config.labels = args.labels.iter().cloned().collect();
     anyhow::ensure!(config.labels.len() <= limits::LABELS, "at most {} labels are allowed", limits::LABELS);

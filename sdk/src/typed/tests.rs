@@ -66,6 +66,7 @@ fn run_mixed(
         job.map(
             &args,
             MapTask {
+                job: gristmill_common::JobId(uuid::Uuid::nil()),
                 name: name(Stage::Map, index),
                 fence: Fence(index as u64),
                 step: &step,
@@ -91,6 +92,7 @@ fn run_mixed(
         reducing.reduce(
             &args,
             ReduceTask {
+                job: gristmill_common::JobId(uuid::Uuid::nil()),
                 name: name(Stage::Reduce, partition),
                 fence: Fence(1_000),
                 step: &step,

@@ -48,7 +48,6 @@ impl Bundles {
     ///
     /// # Errors
     /// [`Reason::UserError`] for an archive that is not unpacked, [`Reason::Worker`] when something cannot be fetched or kept.
-    #[expect(dead_code, reason = "command programs, which are next to come, have working directories")]
     pub(crate) fn link(
         &self,
         coordinator: &Coordinator,

@@ -23,8 +23,11 @@ pub(super) fn cancelled() -> Reason {
     worker("the attempt was cancelled")
 }
 
-/// An error of user code at this record.
+/// An error of user code at this record. One that brings its reason keeps it.
 pub(super) fn user(error: &anyhow::Error, at: Option<Place>) -> Reason {
+    if let Some(ReadFailed(reason)) = error.downcast_ref() {
+        return reason.clone().or_at(at);
+    }
     Reason::UserError { message: bounded(format!("{error:#}")), at }
 }
 

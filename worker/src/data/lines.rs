@@ -50,6 +50,13 @@ impl Lines {
         self.failed = self.part.push(&self.key, &self.text).err();
     }
 
+    /// Writes a line as it is, without its line feed, under a key of its own, by which parts are merged. The keys of one part
+    /// must not descend.
+    pub fn keyed_line(&mut self, key: &[u8], line: &[u8]) {
+        self.set_key(key);
+        self.line(|out| out.extend_from_slice(line));
+    }
+
     /// Adds to a counter of the job.
     pub fn count(&mut self, name: &str, delta: i64) {
         if let Err(message) = self.counters.add(name, delta) {

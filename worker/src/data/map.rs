@@ -7,10 +7,12 @@ use gristmill_common::Reason;
 use memchr::memchr_iter;
 
 use super::collect::{Collector, Sink};
+use super::combine_run::{CombineRun, RunCombineSink};
 use super::failure;
 use super::function::{Accumulate, MapFunction, Start, Text, Unit};
 use super::input::{self, Block, Blocks};
 use super::lines::PartSink;
+use super::partition::Partitioner;
 use super::sort::SortSink;
 use super::spill::Layout;
 use super::table::CombineSink;
@@ -41,12 +43,52 @@ pub(super) fn map_with<M: MapFunction, C: Accumulate>(
     text: Text,
     buffer_bytes: usize,
 ) -> Result<TaskDone, Reason> {
-    let layout = Layout::new(task.step, task.fence, task.output, task.scratch).watched(&task.position, &task.cancel);
     let sink: Box<dyn Sink> = match combiner {
         _ if task.step.reduces == 0 => Box::new(PartSink::new(task.output, task.fence, text)),
-        Some(combiner) if task.step.combine => Box::new(CombineSink::new(layout, Arc::new(combiner))),
+        Some(combiner) if task.step.combine => Box::new(CombineSink::new(layout(&task), Arc::new(combiner))),
+        _ => Box::new(SortSink::new(layout(&task))),
+    };
+    map_into(task, mapper, sink, buffer_bytes)
+}
+
+/// How the records of a program that is not compiled in get from maps to reduces.
+#[derive(Default)]
+pub struct Shuffle {
+    /// Which reduce a record goes to.
+    pub partitioner: Partitioner,
+    /// Combines sorted runs, if the plan says so.
+    pub combine: Option<Box<dyn CombineRun>>,
+}
+
+/// As [`map`], for programs that bring their own partitions and combine whole runs.
+///
+/// # Errors
+/// Why the attempt failed.
+pub fn map_shuffled<M: MapFunction>(
+    task: MapTask<'_>,
+    mapper: &mut M,
+    shuffle: Shuffle,
+    text: Text,
+) -> Result<TaskDone, Reason> {
+    let layout = layout(&task).partitioned(shuffle.partitioner);
+    let sink: Box<dyn Sink> = match shuffle.combine {
+        _ if task.step.reduces == 0 => Box::new(PartSink::new(task.output, task.fence, text)),
+        Some(combine) if task.step.combine => Box::new(RunCombineSink::new(layout, combine)),
         _ => Box::new(SortSink::new(layout)),
     };
+    map_into(task, mapper, sink, input::BUFFER_BYTES)
+}
+
+fn layout(task: &MapTask<'_>) -> Layout {
+    Layout::new(task.step, task.fence, task.output, task.scratch).watched(&task.position, &task.cancel)
+}
+
+fn map_into<M: MapFunction>(
+    task: MapTask<'_>,
+    mapper: &mut M,
+    sink: Box<dyn Sink>,
+    buffer_bytes: usize,
+) -> Result<TaskDone, Reason> {
     task.position.begin(task.fence, size_of_input(&task.input));
     let out = Collector::new(sink, task.position, task.cancel);
     let mut attempt = Attempt { mapper, out, buffer_bytes, records: 0, done: 0 };

@@ -5,6 +5,7 @@
 //! budget says. It knows bytes, not types; the `sdk` crate's typed functions are compiled into it.
 
 mod collect;
+mod combine_run;
 mod counters;
 mod failure;
 mod fold;
@@ -20,11 +21,12 @@ mod spill;
 mod table;
 
 pub use collect::{Collector, Stretches};
+pub use combine_run::{CombineRun, Combined};
 pub(crate) use failure::map_output as unreadable_output;
 pub use function::{Accumulate, Group, MapFunction, NoCombiner, ReduceFunction, Start, Text, Unit};
 pub use lines::Lines;
-pub use map::map;
-pub use partition::partition_of;
+pub use map::{Shuffle, map, map_shuffled};
+pub use partition::{PartitionFunction, Partitioner, partition_of};
 pub use reduce::reduce;
 
 #[cfg(test)]

@@ -1,6 +1,31 @@
 //! Assigns keys to partitions. Part of the format: the same key must go to the same reduce on every worker, always.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_64;
+
+/// A partition of a record by key and value, among so many.
+pub type PartitionFunction = dyn Fn(&[u8], &[u8], u32) -> u32 + Send + Sync;
+
+/// Assigns records to partitions.
+#[derive(Clone, Default)]
+pub enum Partitioner {
+    /// By [`partition_of`] the key.
+    #[default]
+    Hash,
+    /// By a function that depends on nothing else. What lies beyond the last partition goes to the last.
+    Function(Arc<PartitionFunction>),
+}
+
+impl Partitioner {
+    #[inline]
+    pub(super) fn of(&self, key: &[u8], value: &[u8], partitions: u32) -> u32 {
+        match self {
+            Self::Hash => partition_of(key, partitions),
+            Self::Function(function) => function(key, value, partitions).min(partitions.saturating_sub(1)),
+        }
+    }
+}
 
 /// Returns the partition of an encoded key: the high bits of its XXH3-64 (seed 0), scaled to the number of partitions.
 #[inline]

@@ -10,7 +10,6 @@ use gristmill_runs::{RunSummary, key_prefix};
 use super::collect::{Batch, Sink};
 use super::function::NoCombiner;
 use super::output::RunOutput;
-use super::partition::partition_of;
 use super::spill::{Layout, Spills};
 
 /// Bytes of a key in its prefix.
@@ -48,14 +47,14 @@ impl Record {
 
 /// The records held in memory.
 #[derive(Default)]
-struct Buffer {
+pub(super) struct Buffer {
     arena: Vec<u8>,
     records: Vec<Record>,
-    used_bytes: u64,
+    pub(super) used_bytes: u64,
 }
 
 impl Buffer {
-    fn push(&mut self, partition: u32, key: &[u8], value: &[u8], cost: u64) {
+    pub(super) fn push(&mut self, partition: u32, key: &[u8], value: &[u8], cost: u64) {
         self.records.push(Record {
             prefix: key_prefix(key),
             offset: self.arena.len() as u64,
@@ -68,20 +67,49 @@ impl Buffer {
         self.used_bytes += cost;
     }
 
-    /// Writes the sorted records and forgets them.
-    fn drain(&mut self, run: &mut RunOutput) -> Result<(), Reason> {
+    /// Sorts the records by partition, key, and the order they came in.
+    fn sort(&mut self) {
         let arena = &self.arena;
         self.records.sort_unstable_by(|a, b| {
             let first = (a.partition, a.prefix).cmp(&(b.partition, b.prefix));
             first.then_with(|| a.rest_cmp(b, arena)).then(a.offset.cmp(&b.offset))
         });
+    }
+
+    /// Writes the sorted records and forgets them.
+    pub(super) fn drain(&mut self, run: &mut RunOutput) -> Result<(), Reason> {
+        self.sort();
+        let arena = &self.arena;
         for record in &self.records {
             run.push(record.partition, record.key(arena), record.value(arena))?;
         }
+        self.clear();
+        Ok(())
+    }
+
+    /// Gives the sorted records of each partition that has some to the function, and forgets them.
+    pub(super) fn drain_partitions(
+        &mut self,
+        mut take: impl FnMut(u32, &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<(), Reason>,
+    ) -> Result<(), Reason> {
+        self.sort();
+        let arena = &self.arena;
+        for same in self.records.chunk_by(|a, b| a.partition == b.partition) {
+            let mut records = same.iter().map(|record| (record.key(arena), record.value(arena)));
+            take(same[0].partition, &mut records)?;
+        }
+        self.clear();
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    fn clear(&mut self) {
         self.records.clear();
         self.arena.clear();
         self.used_bytes = 0;
-        Ok(())
     }
 }
 
@@ -109,7 +137,8 @@ impl Sink for SortSink {
                 self.spills.add(|run| self.buffer.drain(run))?;
             }
             let (key, value) = (&batch.bytes[start..key_end], &batch.bytes[key_end..end]);
-            self.buffer.push(partition_of(key, self.layout.partitions), key, value, cost);
+            let partition = self.layout.partitioner.of(key, value, self.layout.partitions);
+            self.buffer.push(partition, key, value, cost);
             start = end;
         }
         Ok(())

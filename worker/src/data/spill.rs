@@ -16,6 +16,7 @@ use super::failure;
 use super::fold::{FoldError, Groups};
 use super::function::Accumulate;
 use super::output::RunOutput;
+use super::partition::Partitioner;
 use crate::position::Position;
 
 /// How often a merge shows that it is alive and looks whether it is still wanted, in records.
@@ -28,6 +29,7 @@ pub(super) struct Layout {
     pub(super) scratch: PathBuf,
     pub(super) fence: Fence,
     pub(super) partitions: u32,
+    pub(super) partitioner: Partitioner,
     pub(super) budget_bytes: u64,
     pub(super) fan_in: usize,
     pub(super) position: Arc<Position>,
@@ -41,6 +43,7 @@ impl Layout {
             scratch: scratch.to_path_buf(),
             fence,
             partitions: step.reduces.max(1),
+            partitioner: Partitioner::Hash,
             budget_bytes: step.sort_budget_bytes,
             fan_in: (step.fan_in as usize).max(2),
             position: Arc::new(Position::in_memory()),
@@ -51,6 +54,11 @@ impl Layout {
     pub(super) fn watched(mut self, position: &Arc<Position>, cancel: &Arc<AtomicBool>) -> Self {
         self.position = Arc::clone(position);
         self.cancel = Arc::clone(cancel);
+        self
+    }
+
+    pub(super) fn partitioned(mut self, partitioner: Partitioner) -> Self {
+        self.partitioner = partitioner;
         self
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use gristmill_client::ClientError;
 use gristmill_common::plan::{PlanHead, PlannedStep, SplitInput};
-use gristmill_common::program::Program as UserCode;
+use gristmill_common::program::{BundleFile, Program as UserCode};
 use gristmill_common::reason::bounded;
 use gristmill_common::wire::{Done, LogHead, NamedFile, Outcome, OutputsAnswer, SplitsAnswer};
 use gristmill_common::{Code, Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
@@ -22,6 +22,7 @@ use super::outputs::{Made, Outputs};
 use super::protocol::Hello;
 use super::sections::Sections;
 use crate::bundles::Bundles;
+use crate::command::{CommandProgram, Pool};
 use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::program::{InputPiece, MapInput, MapTask, Program, Programs, ReduceTask, TaskDone};
@@ -38,9 +39,10 @@ pub(crate) struct Attempts<'a> {
     position: Arc<Position>,
     cancel: Arc<AtomicBool>,
     outputs: Outputs,
-    bundles: Bundles,
+    bundles: Arc<Bundles>,
     /// Of the attempt that runs.
     log: AttemptLog,
+    spawners: Arc<Pool>,
     holders: BTreeMap<WorkerId, Option<PathBuf>>,
     /// Of the last job.
     plan: Option<(JobId, Arc<PlanHead>)>,
@@ -137,8 +139,9 @@ impl<'a> Attempts<'a> {
             position,
             cancel,
             outputs,
-            bundles: Bundles::new(&hello.state_dir),
+            bundles: Arc::new(Bundles::new(&hello.state_dir)),
             log: AttemptLog::default(),
+            spawners: Arc::new(Pool::new(hello.scratch.clone())),
             holders: BTreeMap::new(),
             plan: None,
             splits: None,
@@ -254,7 +257,7 @@ impl<'a> Attempts<'a> {
         let Some(fence) = batch.grant.fence_of(task) else {
             return Err(Reason::Worker { message: format!("task {task} is not in its grant") }.into());
         };
-        let program = self.program(step)?;
+        let program = self.program(step, &batch.token)?;
         self.position.begin(fence, 0);
         let is_part = step.reduces == 0 || batch.grant.stage == Stage::Reduce;
         let done = match &batch.source {
@@ -278,12 +281,21 @@ impl<'a> Attempts<'a> {
         Ok(Done { output, records_in: done.records_in, took_ms: 0, counters: done.counters, skipped: Vec::new() })
     }
 
-    fn program(&self, step: &PlannedStep) -> Result<Arc<dyn Program>, Reason> {
-        let UserCode::Native(name) = step.program() else {
-            return Err(Reason::Worker { message: "this worker runs native programs only".to_owned() });
-        };
-        let found = self.programs.find(name).cloned();
-        found.ok_or_else(|| Reason::Worker { message: format!("this worker has no program `{name}`") })
+    fn program(&self, step: &PlannedStep, token: &str) -> Result<Arc<dyn Program>, Reason> {
+        match step.program() {
+            UserCode::Native(name) => {
+                let found = self.programs.find(name).cloned();
+                found.ok_or_else(|| Reason::Worker { message: format!("this worker has no program `{name}`") })
+            }
+            UserCode::Command(command) => {
+                let (bundles, coordinator) = (Arc::clone(&self.bundles), self.coordinator.clone());
+                let token = token.to_owned();
+                let link =
+                    move |files: &[BundleFile], directory: &Path| bundles.link(&coordinator, &token, files, directory);
+                Ok(Arc::new(CommandProgram::new(command.clone(), Arc::clone(&self.spawners), Box::new(link))))
+            }
+            UserCode::Wasm(_) => Err(Reason::Worker { message: "this worker runs no WebAssembly programs".to_owned() }),
+        }
     }
 
     fn map(
@@ -314,6 +326,7 @@ impl<'a> Attempts<'a> {
             }
         };
         let map = MapTask {
+            job: batch.grant.job,
             name: batch.grant.task(task),
             fence,
             step,
@@ -380,6 +393,7 @@ impl<'a> Attempts<'a> {
         };
         let sections = finder.all(&batch.token, &batch.grant, task, &table.outputs)?;
         let reduce = ReduceTask {
+            job: batch.grant.job,
             name: batch.grant.task(task),
             fence,
             step,

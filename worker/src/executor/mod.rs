@@ -28,6 +28,7 @@ pub(crate) use outputs::file_body;
 pub(crate) use pipe::ChannelLink;
 pub(crate) use protocol::{Hello, LINE_BYTES, Order, RangeResult, Reply};
 
+use crate::command::{self, SPAWNER_ARGUMENT};
 use crate::config::EXECUTOR_ARGUMENT;
 use crate::position::Position;
 use crate::program::Programs;
@@ -42,12 +43,15 @@ const FLUSH_RESULTS: usize = 64;
 /// Name of the file in which an executor says where it is, in its scratch directory.
 pub(crate) const POSITION_FILE: &str = "position";
 
-/// Serves a supervisor if this process was started for that; `None` if it was not. Call it first in `main`: everything that
+/// Serves a supervisor, or an executor that runs commands, if this process was started for that; `None` if it was not. Call it first in `main`: everything that
 /// a program prints before would disturb the protocol.
 #[must_use]
 pub fn run_if_asked(programs: &Programs) -> Option<ExitCode> {
-    let asked = std::env::args_os().nth(1).is_some_and(|argument| argument == EXECUTOR_ARGUMENT);
-    asked.then(|| main(programs))
+    let argument = std::env::args_os().nth(1)?;
+    if argument == EXECUTOR_ARGUMENT {
+        return Some(main(programs));
+    }
+    (argument == SPAWNER_ARGUMENT).then(command::spawner_main)
 }
 
 /// Serves the supervisor at the other end of stdin and stdout, until it is gone.

@@ -1,6 +1,5 @@
 //! Runs one executor: starts it, talks to it, and says how it ended.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -20,6 +19,7 @@ use crate::config::Executors;
 use crate::executor::{self, ChannelLink, Hello, LINE_BYTES, Order, POSITION_FILE, Reply};
 use crate::position::Position;
 use crate::program::Programs;
+use crate::signals;
 
 /// Stack of an executor thread: what the main thread of a process has by default.
 const STACK_BYTES: usize = 8 << 20;
@@ -180,32 +180,10 @@ fn reason_of(status: ExitStatus, oom: bool, at: Option<Place>) -> Reason {
             let message = "the kernel killed the executor because memory ran out; fewer --slots or a smaller sort_budget_bytes need less";
             Reason::OutOfMemory { message: message.to_owned(), at }
         }
-        (Some(signal), _) => {
-            let name = signal_names().get(&signal).map_or(String::new(), |name| format!(" ({name})"));
-            Reason::Crashed { message: format!("signal {signal}{name}"), at }
-        }
+        (Some(signal), _) => Reason::Crashed { message: signals::describe(signal), at },
         (None, Some(code)) => Reason::Crashed { message: format!("exit code {code}"), at },
         (None, None) => Reason::Crashed { message: "it ended without a status".to_owned(), at },
     }
-}
-
-fn signal_names() -> BTreeMap<i32, &'static str> {
-    let names = [
-        (Signal::ABORT, "SIGABRT"),
-        (Signal::BUS, "SIGBUS"),
-        (Signal::FPE, "SIGFPE"),
-        (Signal::ILL, "SIGILL"),
-        (Signal::INT, "SIGINT"),
-        (Signal::KILL, "SIGKILL"),
-        (Signal::PIPE, "SIGPIPE"),
-        (Signal::SEGV, "SIGSEGV"),
-        (Signal::SYS, "SIGSYS"),
-        (Signal::TERM, "SIGTERM"),
-        (Signal::TRAP, "SIGTRAP"),
-        (Signal::XCPU, "SIGXCPU"),
-        (Signal::XFSZ, "SIGXFSZ"),
-    ];
-    names.into_iter().map(|(signal, name)| (signal.as_raw(), name)).collect()
 }
 
 /// Processes of this machine that the kernel killed for want of memory, since it started; 0 where it does not say.

@@ -63,7 +63,11 @@ fn options_and_properties_shape_the_job() {
         ("-mapper /home/ann/m.py -file /home/ann/m.py".into(), format!("{command}/mapper"), json!(["m.py"])),
         ("-mapper /home/ann/m.py -files /home/ann/m.py#go".into(), format!("{command}/mapper"), json!(["go"])),
         ("-cmdenv A=b=c -cmdenv D=".into(), format!("{command}/env"), json!({ "A": "b=c", "D": "" })),
-        ("-D my.own=1".into(), format!("{command}/properties"), json!({ "my.own": "1", "mapreduce.job.name": "streamjob.jar" })),
+        (
+            "-D my.own=1".into(),
+            format!("{command}/properties"),
+            json!({ "my.own": "1", "mapreduce.job.name": "streamjob.jar" }),
+        ),
         ("-D mapreduce.job.name=counts".into(), "/name".into(), json!("counts")),
         ("-D mapreduce.map.maxattempts=9".into(), "/attempts".into(), json!(9)),
         ("-D mapred.task.timeout=5000".into(), "/progress_timeout_ms".into(), json!(5000)),

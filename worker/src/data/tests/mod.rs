@@ -102,6 +102,7 @@ impl Bench {
         combiner: Option<C>,
     ) -> Result<TaskDone, Reason> {
         let task = MapTask {
+            job: gristmill_common::JobId(uuid::Uuid::nil()),
             name: TaskName { step: 0, stage: Stage::Map, index: 0 },
             fence: Fence(7),
             step,
@@ -124,6 +125,7 @@ impl Bench {
         combiner: Option<&C>,
     ) -> Result<TaskDone, Reason> {
         let task = ReduceTask {
+            job: gristmill_common::JobId(uuid::Uuid::nil()),
             name: TaskName { step: 0, stage: Stage::Reduce, index: partition },
             fence: Fence(9),
             step,

@@ -1,0 +1,282 @@
+//! One running program, seen through its pipes.
+//!
+//! Its stdin is written and its stdout read by the thread that calls, in large pieces and without waiting for the one while
+//! the other can move: neither side can block for ever on a full pipe. Its stderr has a thread of its own.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use gristmill_common::Reason;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use super::ending::{self, Rules};
+use super::spawner::{Ended, Pool, Spawner, Start};
+use super::stderr::{self, Heard};
+use crate::log::AttemptLog;
+use crate::position::Position;
+use crate::streaming::{Peer, Take};
+
+/// What a pipe holds: the most that any user may ask for. Two processes take turns on it, the larger the fewer.
+const PIPE_BYTES: usize = 1 << 20;
+/// Bytes read at a time.
+const READ_BYTES: usize = 256 << 10;
+/// A program that moved this much is busy: then it is not worth while to wake up for each of its small writes.
+const BUSY_BYTES: u64 = 1 << 20;
+/// A turn that moved less than this is followed by a nap.
+const NAP_BELOW_BYTES: usize = 128 << 10;
+/// Far shorter than a program takes for a full pipe.
+const NAP: Duration = Duration::from_micros(500);
+/// How often a wait looks whether the result is still wanted.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// Who watches an attempt.
+#[derive(Clone)]
+pub(super) struct Watch {
+    pub(super) position: Arc<Position>,
+    pub(super) cancel: Arc<AtomicBool>,
+    pub(super) log: AttemptLog,
+}
+
+/// One running program.
+pub(super) struct Process {
+    pool: Arc<Pool>,
+    spawner: Option<Spawner>,
+    ended: Option<Ended>,
+    stdin: Option<File>,
+    stdout: Option<File>,
+    stderr: Option<JoinHandle<Heard>>,
+    heard: Heard,
+    buffer: Vec<u8>,
+    watch: Watch,
+    rules: Rules,
+    moved: u64,
+    printed: u64,
+    /// It closed its stdin, or ended, before all was written.
+    unread: bool,
+}
+
+impl Process {
+    pub(super) fn start(pool: &Arc<Pool>, start: Start, rules: Rules, watch: &Watch) -> Result<Self, Reason> {
+        let pipes = [ours_writes(), ours_reads(), ours_reads()];
+        let [stdin, stdout, stderr] = pipes.map(|pipe| pipe.map_err(|error| ending::lost("make pipes", &error)));
+        let ((stdin, stdin_end), (stdout, stdout_end), (stderr, stderr_end)) = (stdin?, stdout?, stderr?);
+        for end in [&stdin, &stdout] {
+            let flags = fcntl_getfl(end).and_then(|flags| fcntl_setfl(end, flags | OFlags::NONBLOCK));
+            flags.map_err(|error| ending::lost("make pipes", &error))?;
+        }
+        let spawner = pool.start(start, [stdin_end, stdout_end, stderr_end])?;
+        let mut process = Self {
+            pool: Arc::clone(pool),
+            spawner: Some(spawner),
+            ended: None,
+            stdin: Some(File::from(stdin)),
+            stdout: Some(File::from(stdout)),
+            stderr: None,
+            heard: Heard::default(),
+            buffer: Vec::new(),
+            watch: watch.clone(),
+            rules,
+            moved: 0,
+            printed: 0,
+            unread: false,
+        };
+        let heard = stderr::listen(File::from(stderr), Arc::clone(&process.watch.position), watch.log.clone());
+        process.stderr = Some(heard.map_err(|error| ending::lost("start a thread", &error))?);
+        Ok(process)
+    }
+
+    /// Writes what goes into the pipe; 0 when it is full.
+    fn write(&mut self, rest: &mut &[u8]) -> Result<usize, Reason> {
+        let Some(stdin) = &mut self.stdin else { return Ok(0) };
+        match stdin.write(rest) {
+            Ok(length) => {
+                *rest = &rest[length..];
+                Ok(length)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.stdin = None;
+                self.unread = true;
+                Ok(0)
+            }
+            Err(error) => Err(ending::lost("write to the program", &error)),
+        }
+    }
+
+    /// Reads all that was printed.
+    fn read(&mut self, take: &mut Take<'_>) -> Result<usize, Reason> {
+        let mut all = 0;
+        self.buffer.resize(READ_BYTES, 0);
+        while let Some(stdout) = &mut self.stdout {
+            match stdout.read(&mut self.buffer) {
+                Ok(0) => self.stdout = None,
+                Ok(length) => {
+                    all += length;
+                    self.printed += length as u64;
+                    if self.printed > self.rules.output_bytes {
+                        return Err(self.rules.too_much_output());
+                    }
+                    take(&self.buffer[..length])?;
+                    if length < READ_BYTES {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(ending::lost("read from the program", &error)),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Waits until something can move, or a while.
+    fn wait(&mut self) -> Result<(), Reason> {
+        let mut fds = Vec::with_capacity(3);
+        fds.extend(self.stdin.as_ref().map(|stdin| PollFd::new(stdin, PollFlags::OUT)));
+        fds.extend(self.stdout.as_ref().map(|stdout| PollFd::new(stdout, PollFlags::IN)));
+        let pipes = fds.len();
+        // A socket from which the end was read shows nothing any more.
+        let spawner = self.spawner.as_ref().filter(|_| self.ended.is_none());
+        fds.extend(spawner.map(|spawner| PollFd::from_borrowed_fd(spawner.socket(), PollFlags::IN)));
+        let _ = poll(&mut fds, Some(&LOOK));
+        let ended = fds.get(pipes).is_some_and(|fd| !fd.revents().is_empty());
+        drop(fds);
+        if ended {
+            self.take_end()?;
+        }
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), Reason> {
+        if self.watch.cancel.load(Ordering::Relaxed) {
+            return Err(Reason::Worker { message: "the attempt was cancelled".to_owned() });
+        }
+        Ok(())
+    }
+
+    fn take_end(&mut self) -> Result<(), Reason> {
+        let Some(spawner) = &self.spawner else { return Ok(()) };
+        match spawner.ended() {
+            Ok(ended) => {
+                self.ended = Some(ended);
+                Ok(())
+            }
+            Err(error) => {
+                self.spawner = None;
+                let message = format!("the process that watches over `{}` ended: {error}", self.rules.name);
+                Err(Reason::Crashed { message, at: None })
+            }
+        }
+    }
+
+    fn moved(&mut self, bytes: usize) {
+        self.moved += bytes as u64;
+        self.watch.position.tick();
+    }
+
+    /// Gives the spawner back and hears the last of stderr.
+    fn close(&mut self) {
+        self.stdin = None;
+        self.stdout = None;
+        if let Some(spawner) = self.spawner.take() {
+            self.pool.put_back(spawner);
+        }
+        if let Some(heard) = self.stderr.take().and_then(|thread| thread.join().ok()) {
+            self.heard = heard;
+        }
+    }
+}
+
+impl Peer for Process {
+    fn feed(&mut self, bytes: &[u8], take: &mut Take<'_>) -> Result<(), Reason> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let bytes = self.write(&mut rest)? + self.read(take)?;
+            if self.stdin.is_none() {
+                // Nobody reads the rest. Whether that is a failure, its end will say; one that has failed already says so.
+                self.unread = true;
+                return match self.ended {
+                    Some(ended) => self.rules.judge(ended, self.unread, &mut || self.heard.clone()),
+                    None => self.check(),
+                };
+            }
+            if bytes > 0 {
+                self.moved(bytes);
+            }
+            if rest.is_empty() {
+                break;
+            }
+            if bytes == 0 {
+                self.wait()?;
+            } else if bytes < NAP_BELOW_BYTES && self.moved > BUSY_BYTES {
+                std::thread::sleep(NAP);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, take: &mut Take<'_>) -> Result<(), Reason> {
+        self.stdin = None;
+        loop {
+            let bytes = self.read(take)?;
+            if bytes > 0 {
+                self.moved(bytes);
+                if bytes < NAP_BELOW_BYTES && self.moved > BUSY_BYTES {
+                    std::thread::sleep(NAP);
+                }
+                continue;
+            }
+            // All that wrote has ended: what was not there now will not come.
+            if self.ended.is_some() {
+                break;
+            }
+            self.wait()?;
+        }
+        // What was printed between the last look and the end.
+        while self.stdout.is_some() && self.read(take)? > 0 {}
+        let ended = self.ended.unwrap_or_default();
+        self.close();
+        self.rules.judge(ended, self.unread, &mut || self.heard.clone())
+    }
+
+    fn counters(&mut self) -> Vec<(String, i64)> {
+        std::mem::take(&mut self.heard.counters)
+    }
+}
+
+impl Drop for Process {
+    /// An attempt that failed leaves nothing behind. One that is not wanted is asked first; what broke a limit is not.
+    fn drop(&mut self) {
+        self.stdin = None;
+        self.stdout = None;
+        if let Some(spawner) = &self.spawner
+            && self.ended.is_none()
+        {
+            let gently = self.watch.cancel.load(Ordering::Relaxed);
+            if spawner.end(gently).and_then(|()| spawner.ended()).is_err() {
+                self.spawner = None;
+            }
+        }
+        self.close();
+    }
+}
+
+/// A pipe of which we write: our end, the program's.
+fn ours_writes() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    // A user may have used up what large pipes may have; smaller ones are slower, that is all.
+    let _ = fcntl_setpipe_size(&write, PIPE_BYTES);
+    Ok((write, read))
+}
+
+fn ours_reads() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (write, read) = ours_writes()?;
+    Ok((read, write))
+}

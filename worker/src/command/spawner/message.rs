@@ -1,0 +1,136 @@
+//! What an executor and its spawner say to each other: a length, a JSON text, and three descriptors beside a start's length.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A message is never longer: arguments and environment fit what a kernel takes (2 MiB).
+const MESSAGE_BYTES: u32 = 16 << 20;
+
+/// stdin, stdout and stderr of a program.
+pub(super) const DESCRIPTORS: usize = 3;
+
+/// What an executor says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Start a program on the descriptors that come along.
+    Start(Box<Start>),
+    /// End it, gently or at once.
+    End { gently: bool },
+}
+
+/// What to start.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    /// The file.
+    pub(crate) program: PathBuf,
+    /// Its name as the user wrote it, and arguments.
+    pub(crate) argv: Vec<String>,
+    /// Its whole environment.
+    pub(crate) env: Vec<(String, String)>,
+    /// Its working directory.
+    pub(crate) directory: PathBuf,
+    /// Most memory of all its processes.
+    pub(crate) memory_bytes: Option<u64>,
+    /// Most bytes it may add to the directory.
+    pub(crate) directory_bytes: u64,
+    /// Most processes and threads.
+    pub(crate) processes: u64,
+}
+
+/// What a spawner says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// It works; comes first.
+    Ready,
+    /// The program runs.
+    Started {
+        /// Its process, and its process group.
+        pid: i32,
+    },
+    /// The program cannot be started.
+    Refused {
+        /// The system's number for it.
+        errno: i32,
+    },
+    /// The program ended, and nothing that it started is left.
+    Ended(Ended),
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    /// Its exit code.
+    pub(crate) code: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
+    /// The limit for which it was ended.
+    pub(crate) over: Option<Over>,
+}
+
+/// A limit that was passed, and how much was found.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum Over {
+    /// Bytes of memory.
+    Memory(u64),
+    /// Bytes in the working directory.
+    Directory(u64),
+    /// Processes and threads.
+    Processes(u64),
+}
+
+/// Sends a message.
+pub(super) fn send<T: Serialize>(socket: &UnixStream, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let text = serde_json::to_vec(message)?;
+    let length = u32::try_from(text.len()).ok().filter(|&length| length <= MESSAGE_BYTES);
+    let length = length.ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?.to_le_bytes();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut beside = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // Four bytes go whole or not at all, unless the buffer has less room than that: then nobody reads.
+    let sent = sendmsg(socket, &[IoSlice::new(&length)], &mut beside, SendFlags::NOSIGNAL)?;
+    if sent != length.len() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    (&mut &*socket).write_all(&text)
+}
+
+/// Receives a message with its descriptors; `None` when the other end is gone.
+pub(super) fn receive<T: DeserializeOwned>(socket: &UnixStream) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut length = [0; 4];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut beside = RecvAncillaryBuffer::new(&mut space);
+    let got = loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(&mut length)], &mut beside, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            got => break got?.bytes,
+        }
+    };
+    if got == 0 {
+        return Ok(None);
+    }
+    (&mut &*socket).read_exact(&mut length[got..])?;
+    let fds = beside.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    let fds = fds.flatten().collect();
+    let length = u32::from_le_bytes(length);
+    if length > MESSAGE_BYTES {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut text = vec![0; length as usize];
+    (&mut &*socket).read_exact(&mut text)?;
+    Ok(Some((serde_json::from_slice(&text)?, fds)))
+}
