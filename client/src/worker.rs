@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use gristmill_common::wire::{
-    FetchRequest, LogHead, OutputsAnswer, PlanAnswer, PollRequest, PollResponse, SplitsAnswer,
+    FetchRequest, LogHead, OutputsAnswer, PlanAnswer, PollRequest, PollResponse, SkipsAnswer, SplitsAnswer,
 };
 use gristmill_common::{Digest, limits};
 use reqwest::header::CONTENT_LENGTH;
@@ -67,6 +67,14 @@ impl WorkerClient {
     /// [`ClientError`], as all calls.
     pub async fn splits(&self, token: &str) -> Result<SplitsAnswer, ClientError> {
         self.get(token, "splits").await
+    }
+
+    /// Fetches what the grant's attempts have to know of records that failed before.
+    ///
+    /// # Errors
+    /// [`ClientError`], as all calls.
+    pub async fn skips(&self, token: &str) -> Result<SkipsAnswer, ClientError> {
+        self.get(token, "skips").await
     }
 
     /// Fetches where the map outputs of the grant's step are.

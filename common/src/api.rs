@@ -78,8 +78,36 @@ pub struct JobView {
     pub output: Option<OutputView>,
     /// Counters of user code, summed over won attempts.
     pub counters: BTreeMap<String, i64>,
+    /// Records that were left out (`on_bad_record`) by attempts that won.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_records: u64,
+    /// The first [`crate::limits::SKIPS_SHOWN`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedView>,
+    /// Tasks that made something else when they ran again (`on_nondeterminism`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub differing_outputs: u64,
     /// What was submitted.
     pub spec: JobSpec,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// A record that was left out, as views, manifests and dead-letter files name it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkippedView {
+    /// The task that could not deal with it.
+    pub task: TaskName,
+    /// URL of the input file, or a name of what else was read (`partition 3`).
+    pub file: String,
+    /// Byte offset of the record in the (decompressed) file, or its number.
+    pub offset: u64,
+    /// What user code did with it.
+    pub why: String,
 }
 
 /// Why a job failed.

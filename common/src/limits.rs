@@ -3,7 +3,9 @@
 //! A limit that users may set is a default here; the flag or field that changes it is named beside it.
 
 /// Version of the exchange between worker and coordinator. A coordinator serves this one and the one before.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
+/// First version whose workers can leave records out.
+pub const PROTOCOL_THAT_SKIPS: u32 = 2;
 
 /// Tasks in one job: keeps the scheduler's tables under 300 MiB at 300 bytes per task.
 pub const TASKS_PER_JOB: u64 = 1_000_000;
@@ -217,6 +219,10 @@ pub const LOG_PATIENCE_MS: u64 = 10_000;
 pub const STATUS_BYTES: usize = 512;
 /// Records that a job may skip (spec: `on_bad_record`).
 pub const SKIPS_MAX: u64 = 1_000_000;
+/// Least `attempts` of a job that skips: the first failure names a stretch of records, two more the record itself.
+pub const ATTEMPTS_TO_SKIP: u32 = 3;
+/// Skipped records that a job's view names; the manifest and the dead-letter file have all of them.
+pub const SKIPS_SHOWN: usize = 100;
 /// Skipped records named in one report.
 pub const SKIPS_PER_REPORT: usize = 1_000;
 /// Labels of a worker, or required by a job.

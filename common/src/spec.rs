@@ -296,11 +296,13 @@ impl JobSpec {
 
     /// Refuses what the types can say and nothing does yet.
     fn check_faults(&self) -> Result<(), Problem> {
-        if self.on_bad_record != OnBadRecord::Fail {
-            return Err(unbuilt("/on_bad_record", "skipping bad records"));
-        }
-        if self.on_nondeterminism != OnNondeterminism::Fail {
-            return Err(unbuilt("/on_nondeterminism", "other policies than `fail`"));
+        if let OnBadRecord::Skip(most) = self.on_bad_record {
+            between("/on_bad_record/skip", Some(most), 1, limits::SKIPS_MAX)?;
+            if self.attempts < limits::ATTEMPTS_TO_SKIP {
+                let (least, here) = (limits::ATTEMPTS_TO_SKIP, self.attempts);
+                let detail = format!("to find and skip a bad record takes {least} attempts, {here} are allowed");
+                return Err(Problem::at("/attempts", detail));
+            }
         }
         Ok(())
     }
@@ -558,6 +560,9 @@ mod tests {
             (r#"{"priority":5000}"#, "/priority"),
             (r#"{"progress_timeout_ms":1}"#, "/progress_timeout_ms"),
             (r#"{"sort_budget_bytes":1}"#, "/sort_budget_bytes"),
+            (r#"{"on_bad_record":{"skip":0}}"#, "/on_bad_record/skip"),
+            (r#"{"on_bad_record":{"skip":5},"attempts":2}"#, "/attempts"),
+            (r#"{"on_nondeterminism":"hope"}"#, "/on_nondeterminism"),
             (r#"{"output":{"url":"relative"}}"#, "/output/url"),
             (r#"{"output":{"url":"store://"}}"#, "/output/url"),
             (r#"{"output":{"overwrite":true}}"#, "/output/overwrite"),

@@ -85,6 +85,11 @@ fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// Attempts that a worker holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -266,6 +271,30 @@ pub struct Relay {
 pub struct PlanAnswer {
     /// The head of the plan. `files` is empty: the splits of a grant bring the files they name.
     pub head: PlanHead,
+    /// Whether records may be left out, so that attempts have to ask which ones (`GET /v1/worker/skips`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub may_skip: bool,
+}
+
+/// Answer of `GET /v1/worker/skips`: what the attempts of a grant have to know of records that user code failed at.
+///
+/// It is asked for under each grant and never remembered: the table of map outputs outlives many of these lists.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkipsAnswer {
+    /// Tasks of the grant with a failure at a record, in order.
+    pub tasks: Vec<TaskSkips>,
+}
+
+/// A task that failed at a record before: its attempts name records exactly, and leave these out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSkips {
+    /// The task.
+    pub task: u32,
+    /// What is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<Skipped>,
 }
 
 /// Answer of `GET /v1/worker/splits`: the inputs of the map tasks of the grant whose token was given.

@@ -14,6 +14,7 @@ pub mod outbox;
 pub mod position;
 pub mod program;
 mod signals;
+pub mod skip;
 pub mod state_dir;
 pub mod streaming;
 mod supervisor;

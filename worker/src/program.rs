@@ -15,6 +15,7 @@ use gristmill_runs::RunSummary;
 
 use crate::log::AttemptLog;
 use crate::position::Position;
+use crate::skip::Skips;
 
 /// User code that is compiled in.
 pub trait Program: Send + Sync {
@@ -147,6 +148,8 @@ pub struct MapTask<'a> {
     pub log: AttemptLog,
     /// Set when the result is no longer wanted; the attempt then ends soon, with [`Reason::Worker`].
     pub cancel: Arc<AtomicBool>,
+    /// Records of the task that failed before: what is to be left out.
+    pub skips: &'a Skips,
 }
 
 /// One partition of one map output.
@@ -183,6 +186,8 @@ pub struct ReduceTask<'a> {
     pub log: AttemptLog,
     /// Set when the result is no longer wanted; the attempt then ends soon, with [`Reason::Worker`].
     pub cancel: Arc<AtomicBool>,
+    /// Records of the task that failed before: what is to be left out.
+    pub skips: &'a Skips,
 }
 
 /// What a successful attempt made.

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::State;
 use gristmill_common::plan::{Plan, PlanHead, SplitInput};
-use gristmill_common::wire::{NamedFile, OutputsAnswer, PlanAnswer, PollRequest, PollResponse, SplitsAnswer};
+use gristmill_common::wire::{
+    NamedFile, OutputsAnswer, PlanAnswer, PollRequest, PollResponse, SkipsAnswer, SplitsAnswer,
+};
 use gristmill_common::{Code, GrantName, Problem, Stage};
 use std::sync::Arc;
 
@@ -30,7 +32,8 @@ pub(super) async fn plan(
     let plan = plan_of(&app, &grant).await?;
     let PlanHead { files: _, steps, progress_timeout_ms } = &plan.head;
     let head = PlanHead { files: Vec::new(), steps: steps.clone(), progress_timeout_ms: *progress_timeout_ms };
-    Ok(Json(PlanAnswer { head }))
+    let may_skip = app.driver.query(move |scheduler, _| scheduler.may_skip(grant.job)).await?;
+    Ok(Json(PlanAnswer { head, may_skip }))
 }
 
 pub(super) async fn splits(
@@ -54,6 +57,14 @@ pub(super) async fn splits(
     let files: Option<Vec<NamedFile>> = named.into_iter().map(file).collect();
     let files = files.ok_or_else(|| Problem::new(Code::Internal, "the plan names a file that it does not have"))?;
     Ok(Json(SplitsAnswer { splits, files }))
+}
+
+pub(super) async fn skips(
+    State(app): State<App>,
+    Grant(grant): Grant,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Answer<Json<SkipsAnswer>> {
+    Ok(Json(app.driver.query(move |scheduler, _| scheduler.skips(&grant)).await??))
 }
 
 pub(super) async fn outputs(

@@ -75,6 +75,7 @@ pub(super) fn table() -> Vec<Route> {
 
         route("GET",    "/v1/worker/plan",             Attempt, NONE,   get(exchange::plan)),
         route("GET",    "/v1/worker/splits",           Attempt, NONE,   get(exchange::splits)),
+        route("GET",    "/v1/worker/skips",            Attempt, NONE,   get(exchange::skips)),
         route("GET",    "/v1/worker/outputs",          Attempt, NONE,   get(exchange::outputs)),
         route("GET",    "/v1/worker/input/{file}",     Attempt, NONE,   get(blobs::input)),
         route("GET",    "/v1/worker/part/{n}",         Attempt, NONE,   get(blobs::part)),

@@ -10,14 +10,14 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gristmill_common::digest::hex;
 use gristmill_common::limits;
 use gristmill_storage::{Staged, StorageError, rename_new, sync_directory};
 use sha2::{Digest as _, Sha256};
 
-use super::manifest::{Manifest, ManifestPart, part_name};
+use super::manifest::{Manifest, ManifestPart, SKIPPED, part_name};
 use super::target::Target;
 use super::{CommitError, Finished, Steps};
 use crate::render::{PartSource, Text};
@@ -53,12 +53,13 @@ impl FileOutput<'_> {
             steps("write a part")?;
             parts.push(self.part(part)?);
         }
-        let manifest = Manifest::new(self.output.job, self.output.sorted, parts);
+        let manifest = self.manifest(parts);
+        if !manifest.skipped.is_empty() {
+            write_durable(&staging.join(format!(".{SKIPPED}")), &staging.join(SKIPPED), &manifest.skipped_text())?;
+        }
         sync_directory(staging)?;
         steps("write the manifest")?;
-        let mut staged = Staged::create(staging.join(format!(".{SUCCESS}")))?;
-        staged.write_all(&manifest.to_text()).map_err(|error| StorageError::io("write", staged.path(), error))?;
-        staged.publish(&staging.join(SUCCESS))?;
+        write_durable(&staging.join(format!(".{SUCCESS}")), &staging.join(SUCCESS), &manifest.to_text())?;
         if self.overwrite && path.symlink_metadata().is_ok() {
             steps("move the old output aside")?;
             // Looked at again: what is there now may have come while the parts were written, and be somebody else's.
@@ -113,7 +114,27 @@ impl FileOutput<'_> {
         let records = parts.iter().map(|part| part.output.records).sum();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let part = ManifestPart { name, bytes: total, records, checksum, stored: None };
-        Ok(Manifest::new(self.output.job, self.output.sorted, vec![part]))
+        let manifest = self.manifest(vec![part]);
+        self.dead_letters(&manifest)?;
+        Ok(manifest)
+    }
+
+    fn manifest(&self, parts: Vec<ManifestPart>) -> Manifest {
+        Manifest::new(self.output.job, self.output.sorted, parts, self.output.skipped.clone())
+    }
+
+    /// Writes `NAME_SKIPPED` beside an output that is one file and lacks records.
+    fn dead_letters(&self, manifest: &Manifest) -> Result<(), CommitError> {
+        if manifest.skipped.is_empty() {
+            return Ok(());
+        }
+        let beside = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(SKIPPED);
+            PathBuf::from(name)
+        };
+        write_durable(&beside(&self.target.staging), &beside(&self.target.path), &manifest.skipped_text())?;
+        Ok(())
     }
 
     /// Refuses when the disk of the store is at its reserve; other disks have none.
@@ -201,6 +222,13 @@ fn file_checksum(path: &Path) -> Result<String, StorageError> {
             read => hash.update(&chunk[..read]),
         }
     }
+}
+
+/// Writes a small file under a temporary name, durably, and gives it its name; one that is there is replaced.
+fn write_durable(staging: &Path, path: &Path, text: &[u8]) -> Result<(), StorageError> {
+    let mut staged = Staged::create(staging.to_owned())?;
+    staged.write_all(text).map_err(|error| StorageError::io("write", staged.path(), error))?;
+    staged.publish(path)
 }
 
 fn sync_parent(path: &Path) -> Result<(), StorageError> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gristmill_common::api::SkippedView;
 use gristmill_common::wire::Output;
 use gristmill_common::{Fence, JobId};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ pub struct Manifest {
     pub sorted: bool,
     /// The parts, in order.
     pub parts: Vec<ManifestPart>,
+    /// Records that the output lacks because the program could not deal with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedView>,
 }
 
 /// One part of an output.
@@ -58,8 +62,8 @@ impl Manifest {
 
     /// Starts the manifest of a job.
     #[must_use]
-    pub fn new(job: JobId, sorted: bool, parts: Vec<ManifestPart>) -> Self {
-        Self { version: Self::VERSION, job, sorted, parts }
+    pub fn new(job: JobId, sorted: bool, parts: Vec<ManifestPart>, skipped: Vec<SkippedView>) -> Self {
+        Self { version: Self::VERSION, job, sorted, parts, skipped }
     }
 
     /// Reads the manifest of an output in the store. Blocks.
@@ -87,6 +91,17 @@ impl Manifest {
     pub fn to_text(&self) -> Vec<u8> {
         let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
         text.push(b'\n');
+        text
+    }
+
+    /// Writes the dead-letter file: a JSON object a line for each record that the output lacks.
+    #[must_use]
+    pub fn skipped_text(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        for skipped in &self.skipped {
+            text.extend(serde_json::to_vec(skipped).unwrap_or_default());
+            text.push(b'\n');
+        }
         text
     }
 
@@ -118,6 +133,9 @@ impl Manifest {
         self.parts.iter().map(|part| part.records).sum()
     }
 }
+
+/// Name of the dead-letter file in a directory of parts; beside an output that is one file, its name ends so.
+pub const SKIPPED: &str = "_SKIPPED";
 
 /// Returns the file name of a part.
 #[must_use]

@@ -13,7 +13,7 @@ pub mod manifest;
 mod stored;
 pub(crate) mod target;
 
-use gristmill_common::api::OutputView;
+use gristmill_common::api::{OutputView, SkippedView};
 use gristmill_common::wire::Output;
 use gristmill_common::{Fence, JobId, JobSpec, Stage};
 use gristmill_storage::{Roots, StorageError};
@@ -67,7 +67,8 @@ type Steps<'a> = &'a mut dyn FnMut(&'static str) -> Result<(), CommitError>;
 
 /// Makes the output of a job visible, or finds that it is.
 ///
-/// `parts` are the won outputs of the last step in order, with their index and winning attempt.
+/// `parts` are the won outputs of the last step in order, with their index and winning attempt; `skipped` are the records
+/// that they lack.
 ///
 /// # Errors
 /// [`CommitError`]: try again.
@@ -75,17 +76,19 @@ pub async fn commit(
     job: JobId,
     spec: &JobSpec,
     parts: Vec<(u32, Fence, Output)>,
+    skipped: Vec<SkippedView>,
     store: &Store,
     roots: &Roots,
 ) -> Result<OutputView, CommitError> {
     let (spec, store, roots) = (spec.clone(), store.clone(), roots.clone());
-    blocking(move || run(job, &spec, parts, &store, &roots, &mut |_| Ok(()))).await
+    blocking(move || run(job, &spec, parts, skipped, &store, &roots, &mut |_| Ok(()))).await
 }
 
 fn run(
     job: JobId,
     spec: &JobSpec,
     parts: Vec<(u32, Fence, Output)>,
+    skipped: Vec<SkippedView>,
     store: &Store,
     roots: &Roots,
     steps: Steps<'_>,
@@ -94,7 +97,7 @@ fn run(
     let sorted = spec.steps.last().is_none_or(|step| step.reduces() > 0);
     let stage = if sorted { Stage::Reduce } else { Stage::Map };
     let source = |(index, fence, output)| PartSource::new(job, step, stage, index, fence, output);
-    let output = Finished { job, sorted, parts: parts.into_iter().map(source).collect() };
+    let output = Finished { job, sorted, parts: parts.into_iter().map(source).collect(), skipped };
     match &spec.output.url {
         None => stored::commit(&output, store, steps),
         Some(url) => {
@@ -132,6 +135,8 @@ struct Finished {
     /// Whether each part is in the order of its keys.
     sorted: bool,
     parts: Vec<PartSource>,
+    /// Records that it lacks.
+    skipped: Vec<SkippedView>,
 }
 
 #[cfg(test)]

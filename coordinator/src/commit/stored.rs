@@ -19,7 +19,7 @@ pub(super) fn commit(output: &Finished, store: &Store, steps: Steps<'_>) -> Resu
         checksum: format!("xxh3:{}", part.output.digest),
         stored: Some(StoredPart { fence: part.fence, blob: part.name.clone(), output: part.output.clone() }),
     });
-    let manifest = Manifest::new(output.job, output.sorted, parts.collect());
+    let manifest = Manifest::new(output.job, output.sorted, parts.collect(), output.skipped.clone());
     steps("write the manifest")?;
     store.put_manifest(output.job, &manifest.to_text())?;
     steps("report success")?;

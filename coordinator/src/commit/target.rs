@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use gristmill_common::JobId;
 use gristmill_storage::{Location, Roots, StorageError, file_url, sync_directory};
 
-use super::manifest::Manifest;
+use super::manifest::{Manifest, SKIPPED};
 use crate::store::{SUCCESS, Store};
 
 /// An output in the file system or among the store's files.
@@ -142,7 +142,7 @@ impl Target {
         let manifest = Manifest::of_directory(&self.path);
         let written = |name: &Path| {
             let parts = manifest.iter().flat_map(|manifest| &manifest.parts);
-            name == Path::new(SUCCESS) && manifest.is_some()
+            (name == Path::new(SUCCESS) || name == Path::new(SKIPPED)) && manifest.is_some()
                 || parts.into_iter().any(|part| name == Path::new(&part.name))
         };
         for entry in names {

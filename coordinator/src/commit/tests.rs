@@ -19,6 +19,7 @@ struct Job {
     world: World,
     spec: JobSpec,
     parts: Vec<(u32, Fence, Output)>,
+    skipped: Vec<SkippedView>,
 }
 
 impl Job {
@@ -33,7 +34,7 @@ impl Job {
         for (index, records) in PARTS.iter().enumerate() {
             parts.push(world.part(stage, index as u32, records, index != 0).await);
         }
-        Self { world, spec, parts }
+        Self { world, spec, parts, skipped: Vec::new() }
     }
 
     /// A job whose output goes among the store's files.
@@ -64,12 +65,13 @@ impl Job {
             Ok(())
         };
         let World { store, roots, job, .. } = &self.world;
-        let result = run(*job, &self.spec, self.parts.clone(), store, roots, &mut step);
+        let result = run(*job, &self.spec, self.parts.clone(), self.skipped.clone(), store, roots, &mut step);
         (begun, result)
     }
 
     async fn commit(&self) -> Result<OutputView, CommitError> {
-        commit(self.world.job, &self.spec, self.parts.clone(), &self.world.store, &self.world.roots).await
+        let Self { world, spec, parts, skipped } = self;
+        commit(world.job, spec, parts.clone(), skipped.clone(), &world.store, &world.roots).await
     }
 
     /// Returns all files under the allowed directory, hidden ones too.
@@ -321,7 +323,7 @@ async fn a_name_that_is_taken_at_the_last_moment_is_not_touched() {
             Ok(())
         };
         let World { store, roots, .. } = &job.world;
-        let result = run(job.world.job, &job.spec, job.parts.clone(), store, roots, &mut step);
+        let result = run(job.world.job, &job.spec, job.parts.clone(), job.skipped.clone(), store, roots, &mut step);
         assert!(matches!(result, Err(CommitError::Blocked { .. })), "{result:?}");
         assert_eq!(fs::read_to_string(&path).expect("untouched"), "precious");
     }
@@ -394,4 +396,25 @@ async fn what_the_result_does_not_need_is_swept() {
     assert_eq!(job.world.store.usage(job.world.job), 0);
     assert!(matches!(job.parts[2].2.at, Location::Store));
     job.check_directory("out");
+}
+
+#[tokio::test]
+async fn records_that_were_left_out_are_listed_beside_the_output() {
+    let skipped = SkippedView {
+        task: "m3".parse().expect("a task"),
+        file: "file:///in".into(),
+        offset: 7,
+        why: "user error: no".into(),
+    };
+    let line = format!("{}\n", serde_json::to_string(&skipped).expect("JSON"));
+    for (name, list) in [("dir/", "dir/_SKIPPED"), ("file", "file_SKIPPED")] {
+        let mut job = Job::new(name, true).await;
+        job.skipped.push(skipped.clone());
+        job.commit().await.expect("committed");
+        assert_eq!(job.files().get(list), Some(&line), "{:?}", job.files().keys());
+        // It is part of the output that a later job may replace.
+        let target = target::Target::resolve(&job.world.url(name), job.world.job, &job.world.store, &job.world.roots)
+            .expect("a target");
+        target.check_free(true).expect("nothing but an earlier output");
+    }
 }

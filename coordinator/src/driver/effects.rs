@@ -81,7 +81,10 @@ impl Effects {
             | Entry::Adopted { .. }
             | Entry::OutputStored { .. }
             | Entry::OutputUnshared { .. }
-            | Entry::TaskReopened { .. } => {}
+            | Entry::TaskReopened { .. }
+            | Entry::RecordSkipped { .. }
+            | Entry::OutputDiffered { .. }
+            | Entry::RolledBack { .. } => {}
         }
     }
 
@@ -118,12 +121,13 @@ impl Effects {
     /// Makes a job's output visible, however often that has to be tried.
     pub(super) fn commit(&self, job: JobId, scheduler: &Scheduler) {
         let (Some(spec), Some(parts_of_job)) = (scheduler.spec(job), scheduler.parts(job)) else { return };
+        let skipped = scheduler.skipped_records(job);
         let (surroundings, inbox) = (self.surroundings.clone(), self.inbox.clone());
         self.spawn(async move {
             let mut wait_ms = limits::COMMIT_BACKOFF_MS;
             let output = loop {
                 let (parts, Surroundings { store, roots }) = (parts_of_job.clone(), &surroundings);
-                let why = match guarded(commit::commit(job, &spec, parts, store, roots)).await {
+                let why = match guarded(commit::commit(job, &spec, parts, skipped.clone(), store, roots)).await {
                     Ok(Ok(output)) => break output,
                     Ok(Err(CommitError::Lost { index, why })) => {
                         tracing::error!(%job, index, why, "a part is lost; its task runs again");

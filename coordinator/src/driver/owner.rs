@@ -376,7 +376,10 @@ fn changes_state(entry: &Entry) -> bool {
         | Entry::Adopted { .. }
         | Entry::OutputStored { .. }
         | Entry::OutputUnshared { .. }
-        | Entry::TaskReopened { .. } => false,
+        | Entry::TaskReopened { .. }
+        | Entry::RecordSkipped { .. }
+        | Entry::OutputDiffered { .. }
+        | Entry::RolledBack { .. } => false,
     }
 }
 

@@ -28,7 +28,7 @@ async fn committed(reduce: bool) -> World {
     for (index, records) in PARTS.iter().enumerate() {
         parts.push(world.part(stage, index as u32, records, index % 2 == 0).await);
     }
-    let view = commit(world.job, &spec, parts, &world.store, &world.roots).await.expect("committed");
+    let view = commit(world.job, &spec, parts, Vec::new(), &world.store, &world.roots).await.expect("committed");
     assert_eq!((view.bytes, view.records, view.parts), (CONCATENATED.len() as u64, 8, 4));
     assert_eq!(view.url, format!("/v1/jobs/{}/output", world.job));
     world

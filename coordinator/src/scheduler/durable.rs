@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use gristmill_common::api::StageView;
 use gristmill_common::plan::PlanSummary;
-use gristmill_common::wire::{Done, Location};
+use gristmill_common::wire::{Done, Location, Skipped};
 use gristmill_common::{
-    Digest, Epoch, Fence, FenceRange, Generation, JobId, JobSpec, Reason, Stage, TaskRange, WorkerId,
+    Digest, Epoch, Fence, FenceRange, Generation, JobId, JobSpec, Reason, Stage, TaskRange, WorkerId, limits,
 };
 
 use super::entry::{Entry, Idempotency, Loss, WallMs};
@@ -71,7 +71,7 @@ impl Durable {
                 let floor = self.epoch_floor();
                 if let Some(step) = self.step_mut(*job, *step) {
                     step.executable = Some(*executable);
-                    step.floor = floor;
+                    step.floor = step.floor.max(floor);
                 }
             }
             Entry::Granted { job, worker, step, stage, tasks, first_fence, generation, backup } => {
@@ -100,6 +100,13 @@ impl Durable {
             Entry::TaskReopened { job, step, stage, tasks, below, .. } => {
                 self.reopen(*job, *step, *stage, *tasks, *below);
             }
+            Entry::RecordSkipped { job, step, stage, task, skipped } => self.skip(*job, *step, *stage, *task, skipped),
+            Entry::OutputDiffered { job, .. } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.differing += 1;
+                }
+            }
+            Entry::RolledBack { job, step, stage, below, .. } => self.roll_back(*job, *step, *stage, *below),
             Entry::CommitStarted { job } => self.start_commit(*job),
             Entry::JobSucceeded { job, at, output } => {
                 self.end(*job, |stages| Life::Succeeded { at: *at, output: output.clone(), stages });
@@ -123,7 +130,7 @@ impl Durable {
         Fence::first_of(self.epoch.map_or(0, |epoch| epoch.counter))
     }
 
-    fn step_mut(&mut self, job: JobId, step: u16) -> Option<&mut Step> {
+    pub(super) fn step_mut(&mut self, job: JobId, step: u16) -> Option<&mut Step> {
         self.jobs.get_mut(&job)?.steps_mut().get_mut(usize::from(step))
     }
 
@@ -142,6 +149,9 @@ impl Durable {
             key: idempotency.map(|idempotency| idempotency.key.clone()),
             plan: None,
             counters: BTreeMap::new(),
+            skips_decided: 0,
+            differing: 0,
+            skipped: (0, Vec::new()),
             life: Life::Planning,
         };
         self.jobs.insert(job, new);
@@ -192,7 +202,7 @@ impl Durable {
     }
 
     /// Ends the attempts of these tasks, if any run.
-    fn stop(&mut self, job: JobId, step: u16, stage: Stage, tasks: TaskRange) {
+    pub(super) fn stop(&mut self, job: JobId, step: u16, stage: Stage, tasks: TaskRange) {
         let Some(at) = self.step_mut(job, step) else { return };
         let stopped = at.tasks_mut(stage).stop(tasks);
         for attempts in stopped {
@@ -230,7 +240,9 @@ impl Durable {
         worker: WorkerId,
         done: &Done,
     ) {
+        let epoch_floor = self.epoch_floor();
         let Some(won) = self.jobs.get_mut(&job) else { return };
+        won.outdate(step, stage, tasks, epoch_floor);
         let Some(at) = won.steps_mut().get_mut(usize::from(step)) else { return };
         let again = at.tasks(stage).below.range(tasks.first..tasks.end()).count() as u64;
         at.tasks_mut(stage).set_won(tasks, fence, worker, done);
@@ -264,8 +276,12 @@ impl Durable {
         worker: WorkerId,
         reason: &Reason,
     ) {
-        let runs =
-            self.jobs.get(&job).and_then(|job| job.step(step)).and_then(|at| at.tasks(stage).holder(task, fence));
+        let Some(found) = self.jobs.get(&job) else { return };
+        let may_skip = found.may_skip() > 0;
+        let tasks = found.step(step).map(|at| at.tasks(stage));
+        let runs = tasks.and_then(|tasks| tasks.holder(task, fence));
+        let others = tasks.map(|tasks| [tasks.running(task).map(|(of, _)| of), tasks.rival(task).map(|rival| rival.fence)]);
+        let newest = others.into_iter().flatten().flatten().fold(fence, Fence::max);
         if runs.is_some() {
             self.drop_out(job, step, stage, TaskRange::one(task), fence);
         }
@@ -276,13 +292,29 @@ impl Durable {
         let trouble = tasks.trouble.entry(task).or_default();
         trouble.last_failed = trouble.last_failed.max(fence);
         match blame {
-            Blame::User => trouble.failures += 1,
+            Blame::User => {
+                trouble.failures += 1;
+                if let Some(at) = super::skip::place_of(reason).filter(|_| may_skip) {
+                    tasks.bad.entry(task).or_default().note(at, fence, newest);
+                }
+            }
             Blame::Worker => {
                 trouble.worker_failures += 1;
                 trouble.failed_on = Some(worker);
             }
             Blame::Map(map) => at.maps.trouble.entry(map).or_default().lost_outputs += 1,
             Blame::Nobody => {}
+        }
+    }
+
+    /// The failures that found the record are forgiven: there is one reason less for them.
+    fn skip(&mut self, job: JobId, step: u16, stage: Stage, task: u32, skipped: &Skipped) {
+        let Some(at) = self.step_mut(job, step) else { return };
+        let tasks = at.tasks_mut(stage);
+        tasks.bad.entry(task).or_default().leave_out(skipped.clone());
+        tasks.trouble.entry(task).or_default().failures = 0;
+        if let Some(job) = self.jobs.get_mut(&job) {
+            job.skips_decided += 1;
         }
     }
 
@@ -349,8 +381,8 @@ impl Durable {
                 at.tasks_mut(stage).trouble.entry(task).or_default().lost_outputs += 1;
             } else {
                 at.unhold(&win);
-                at.maps.former.insert(task, win.output.digest);
             }
+            at.tasks_mut(stage).former.insert(task, win.output.digest);
         }
         if stage == Stage::Map {
             at.generation.0 = at.generation.0.saturating_add(1);
@@ -383,6 +415,11 @@ impl Durable {
         let Some(last) = self.jobs.get(&job).and_then(|job| u16::try_from(job.steps().len()).ok()) else { return };
         self.stop_until(job, last);
         let Some(over) = self.jobs.get_mut(&job) else { return };
+        if !over.steps().is_empty() {
+            let mut left_out = super::skip::left_out(over.steps());
+            let shown: Vec<_> = left_out.by_ref().take(limits::SKIPS_SHOWN).collect();
+            over.skipped = (shown.len() as u64 + left_out.count() as u64, shown);
+        }
         over.life = life(super::view::stages(over));
         self.queue.remove(&over.rank(job));
         if let Some(url) = &over.spec.output.url {

@@ -4,7 +4,7 @@
 
 use gristmill_common::api::{JobFailure, OutputView};
 use gristmill_common::plan::PlanSummary;
-use gristmill_common::wire::Done;
+use gristmill_common::wire::{Done, Skipped};
 use gristmill_common::{
     Digest, Epoch, Fence, FenceRange, Generation, JobId, JobSpec, Reason, Stage, TaskRange, WorkerId,
 };
@@ -165,6 +165,43 @@ pub enum Entry {
         /// Why, for people.
         why: String,
     },
+    /// User code failed at this record again and again: attempts leave it out from now on.
+    RecordSkipped {
+        /// The job.
+        job: JobId,
+        /// The step.
+        step: u16,
+        /// Half of the step.
+        stage: Stage,
+        /// The task.
+        task: u32,
+        /// The record, and what user code did with it last.
+        skipped: Skipped,
+    },
+    /// A task that ran again made something else than before: the program is not deterministic.
+    OutputDiffered {
+        /// The job.
+        job: JobId,
+        /// The step.
+        step: u16,
+        /// Half of the step.
+        stage: Stage,
+        /// The task.
+        task: u32,
+    },
+    /// Whatever was made of a stage's outputs, in this step and in later ones, is void and is made again.
+    RolledBack {
+        /// The job.
+        job: JobId,
+        /// The step.
+        step: u16,
+        /// The half whose outputs it was made of.
+        stage: Stage,
+        /// The first fence that may win a task that read them.
+        below: Fence,
+        /// Why, for people.
+        why: String,
+    },
     /// All tasks are won: from here the job can only succeed, or lose a part and come here again.
     CommitStarted {
         /// The job.
@@ -254,6 +291,9 @@ impl Entry {
             | Self::OutputStored { job, .. }
             | Self::OutputUnshared { job, .. }
             | Self::TaskReopened { job, .. }
+            | Self::RecordSkipped { job, .. }
+            | Self::OutputDiffered { job, .. }
+            | Self::RolledBack { job, .. }
             | Self::CommitStarted { job }
             | Self::JobSucceeded { job, .. }
             | Self::JobFailed { job, .. }
@@ -278,6 +318,9 @@ impl Entry {
             Self::OutputStored { .. } => "output_stored",
             Self::OutputUnshared { .. } => "output_unshared",
             Self::TaskReopened { .. } => "reopened",
+            Self::RecordSkipped { .. } => "record_skipped",
+            Self::OutputDiffered { .. } => "output_differed",
+            Self::RolledBack { .. } => "rolled_back",
             Self::CommitStarted { .. } => "commit_started",
             Self::JobSucceeded { .. } => "job_succeeded",
             Self::JobFailed { .. } => "job_failed",

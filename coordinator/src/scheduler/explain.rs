@@ -253,6 +253,10 @@ fn explain_obstacles(job: &Job, index: u16, step: &Step, unable: &[(&Worker, Obs
         Obstacle::NoRoot(root) => Some(root.clone()),
         _ => None,
     });
+    let no_skips = having(|obstacle| *obstacle == Obstacle::NoSkips);
+    if !no_skips.is_empty() {
+        lines.push(format!("worker {} is too old to leave bad records out: update it", names(&no_skips)));
+    }
     let no_root = having(|obstacle| matches!(obstacle, Obstacle::NoRoot(_)));
     if !no_root.is_empty() {
         let names = names(&no_root);

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gristmill_common::api::{JobFailure, JobState, OutputView, StageView};
+use gristmill_common::api::{JobFailure, JobState, OutputView, SkippedView, StageView};
 use gristmill_common::plan::PlanSummary;
 use gristmill_common::wire::Done;
 use gristmill_common::{Digest, Fence, Generation, JobId, JobSpec, Stage, WorkerId, limits};
@@ -25,6 +25,12 @@ pub(crate) struct Job {
     pub(crate) key: Option<String>,
     pub(crate) plan: Option<Arc<PlanSummary>>,
     pub(crate) counters: BTreeMap<String, i64>,
+    /// Records that attempts were told to leave out so far.
+    pub(crate) skips_decided: u64,
+    /// Tasks that made something else when they ran again.
+    pub(crate) differing: u64,
+    /// Once it is over: how many records its result lacks, and the first of them.
+    pub(crate) skipped: (u64, Vec<SkippedView>),
     pub(crate) life: Life,
 }
 

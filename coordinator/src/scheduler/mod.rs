@@ -10,6 +10,7 @@
 
 mod backup;
 mod command;
+mod differing;
 mod durable;
 mod durations;
 mod entry;
@@ -27,6 +28,7 @@ mod reach;
 mod report;
 mod requirements;
 mod shares;
+mod skip;
 mod soft;
 mod story;
 mod tasks;

@@ -170,6 +170,7 @@ impl Scheduler {
         let worker = Worker {
             session: request.session,
             incarnation: request.incarnation,
+            protocol: request.protocol,
             last_seq: request.seq,
             seen: request.seen,
             answer: None,

@@ -17,7 +17,7 @@ use gristmill_runs::{RunFile, verify_run};
 use super::Scheduler;
 use super::entry::Entry;
 use super::job::Step;
-use super::range_set::task_range;
+use super::range_set::{RangeSet, task_range};
 
 /// Whom a failure is charged to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +80,7 @@ impl Acks {
 impl Scheduler {
     pub(super) fn take_reports(&mut self, worker: WorkerId, reports: Vec<Report>) -> Vec<Ack> {
         let mut acks = Acks::default();
+        let mut said = RangeSet::default();
         for report in reports {
             let Some(granted) = self.secret.verify(&report.token) else {
                 if let Some(claimed) = grant::name_of(&report.token) {
@@ -88,21 +89,31 @@ impl Scheduler {
                 continue;
             };
             for result in report.results {
-                self.take_result(worker, &granted, result, &mut acks);
+                let Some(fences) = fences_of(&granted, result.tasks) else {
+                    acks.push(granted.fences(), Verdict::Conflict);
+                    continue;
+                };
+                // Said once, an attempt has ended: a poll that says it a thousand times must not cost a thousand times.
+                if !said.within(fences.first.0, fences.end().0).is_empty() {
+                    acks.push(fences, Verdict::Conflict);
+                    continue;
+                }
+                said.insert_fences(fences);
+                self.take_result(worker, &granted, fences, result, &mut acks);
             }
         }
         acks.0
     }
 
-    fn take_result(&mut self, worker: WorkerId, granted: &GrantName, result: TaskResult, acks: &mut Acks) {
+    fn take_result(
+        &mut self,
+        worker: WorkerId,
+        granted: &GrantName,
+        fences: FenceRange,
+        result: TaskResult,
+        acks: &mut Acks,
+    ) {
         let TaskResult { tasks, outcome } = result;
-        let is_inside = tasks.count > 0
-            && tasks.first >= granted.tasks.first
-            && tasks.first.checked_add(tasks.count).is_some_and(|end| end <= granted.tasks.end());
-        let Some(first) = granted.fence_of(tasks.first).filter(|_| is_inside) else {
-            return acks.push(granted.fences(), Verdict::Conflict);
-        };
-        let fences = FenceRange { first, count: tasks.count };
         if let Some(verdict) = self.verdict_on_job(granted) {
             return acks.push(fences, verdict);
         }
@@ -129,7 +140,9 @@ impl Scheduler {
         }
         match job.step(granted.step) {
             Some(step) if granted.tasks.end() <= step.tasks(granted.stage).count => {
-                (granted.first_fence < step.floor).then_some(Verdict::Superseded)
+                let floor = step.floor.max(step.tasks(granted.stage).floor);
+                let is_outdated = granted.first_fence < floor || !job.inputs_were_won(granted.step, granted.stage);
+                is_outdated.then_some(Verdict::Superseded)
             }
             _ => Some(Verdict::Conflict),
         }
@@ -191,33 +204,17 @@ impl Scheduler {
                 acks.push(fences, verdict);
                 continue;
             }
-            let strayed = self.strayed(granted, tasks, &done);
+            let differing = self.differing(granted, tasks, &done);
+            let is_end = differing.is_some_and(|task| self.note_differing(granted, task));
             acks.push(fences, Verdict::Accepted);
-            self.win(worker, granted, tasks, first_fence, done.clone());
-            if let Some(map) = strayed {
-                self.fail_strayed(granted, map);
+            let mut done = done.clone();
+            done.skipped =
+                if tasks.count == 1 { self.known_skips(granted, tasks.first, &done.skipped) } else { Vec::new() };
+            self.win(worker, granted, tasks, first_fence, done);
+            if let Some(task) = differing.filter(|_| is_end) {
+                self.fail_differing(granted, task);
             }
         }
-    }
-
-    /// A map that is won again with another output than a reduce that is won has read.
-    fn strayed(&self, granted: &GrantName, tasks: TaskRange, done: &Done) -> Option<TaskName> {
-        let step = self.durable.jobs.get(&granted.job)?.step(granted.step)?;
-        if granted.stage != Stage::Map || step.reduces.won_count() == 0 {
-            return None;
-        }
-        let mut former = step.maps.former.range(tasks.first..tasks.end());
-        former.find(|(_, digest)| **digest != done.output.digest).map(|(&map, _)| granted.task(map))
-    }
-
-    fn fail_strayed(&mut self, granted: &GrantName, map: TaskName) {
-        let message = format!(
-            "the output of {map} was lost and made again, and is not what it was before: the program is not deterministic, \
-             and parts of both would not fit together; keep times, random numbers and the order of hash maps out of \
-             what it emits"
-        );
-        let reason = Reason::UserError { message: message.clone(), at: None };
-        self.fail_task(granted, map, &reason, message);
     }
 
     /// Whether a later step is under way, so that nothing needs the report.
@@ -294,11 +291,13 @@ impl Scheduler {
                 let message = format!("task {name} cannot succeed: {reason}");
                 self.fail_task(granted, name, reason, message);
             }
+            Blame::User if self.skip_record(granted, task, reason) => {}
             Blame::User if trouble.failures >= attempts => {
                 let (times, last) =
                     (times(trouble.failures), if trouble.failures > 1 { ", the last time: " } else { ": " });
+                let skips = self.skips_used(job);
                 let message = format!(
-                    "task {name} failed {times}{last}{reason}; mend the program or its input, or raise `attempts`"
+                    "task {name} failed {times}{last}{reason}; mend the program or its input, or raise `attempts`{skips}"
                 );
                 self.fail_task(granted, name, reason, message);
             }
@@ -322,7 +321,7 @@ impl Scheduler {
         }
     }
 
-    fn fail_task(&mut self, granted: &GrantName, task: TaskName, reason: &Reason, message: String) {
+    pub(super) fn fail_task(&mut self, granted: &GrantName, task: TaskName, reason: &Reason, message: String) {
         self.fail_job(granted.job, JobFailure { task: Some(task), reason: Some(reason.clone()), message });
     }
 
@@ -355,6 +354,15 @@ impl Scheduler {
         self.record(Entry::TaskReopened { job, step, stage, tasks, below, why: bounded(why) });
         self.soft.fresh.insert(job);
     }
+}
+
+/// The attempts of tasks of a grant; `None` for tasks that are not in it.
+fn fences_of(granted: &GrantName, tasks: TaskRange) -> Option<FenceRange> {
+    let is_inside = tasks.count > 0
+        && tasks.first >= granted.tasks.first
+        && tasks.first.checked_add(tasks.count).is_some_and(|end| end <= granted.tasks.end());
+    let first = granted.fence_of(tasks.first).filter(|_| is_inside)?;
+    Some(FenceRange { first, count: tasks.count })
 }
 
 /// How long a task is kept for others than the worker that could not run it, in milliseconds: they may never come.

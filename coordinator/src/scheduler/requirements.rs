@@ -4,7 +4,7 @@
 use gristmill_common::program::{Kind, Program};
 use gristmill_common::spec::Executable;
 use gristmill_common::wire::WorkerAbout;
-use gristmill_common::{JobId, Stage, WorkerId};
+use gristmill_common::{JobId, Stage, WorkerId, limits};
 
 use super::Scheduler;
 use super::job::{Job, Step};
@@ -22,6 +22,8 @@ pub(super) enum Obstacle {
     NoLabel(String),
     /// It has this much memory for a slot, in bytes; 0 where it did not say.
     TooLittleMemory(u64),
+    /// It is too old to leave records out.
+    NoSkips,
 }
 
 impl Scheduler {
@@ -29,7 +31,11 @@ impl Scheduler {
     pub(super) fn obstacle(&self, id: WorkerId, job: JobId) -> Option<Obstacle> {
         let job = self.durable.jobs.get(&job)?;
         let (index, step) = job.current_step()?;
-        obstacle(&self.soft.workers.get(&id)?.about, job, index, step)
+        let worker = self.soft.workers.get(&id)?;
+        if job.may_skip() > 0 && worker.protocol < limits::PROTOCOL_THAT_SKIPS {
+            return Some(Obstacle::NoSkips);
+        }
+        obstacle(&worker.about, job, index, step)
     }
 }
 

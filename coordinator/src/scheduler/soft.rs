@@ -62,6 +62,8 @@ pub(crate) type TaskKey = (JobId, TaskName);
 pub(crate) struct Worker {
     pub(crate) session: SessionId,
     pub(crate) incarnation: u64,
+    /// Version of the exchange that it speaks.
+    pub(crate) protocol: u32,
     pub(crate) about: WorkerAbout,
     pub(crate) last_seq: u64,
     pub(crate) seen: u64,

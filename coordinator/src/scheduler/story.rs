@@ -69,6 +69,15 @@ fn line(entry: &Entry, task: TaskName, attempts: &mut Vec<Fence>) -> Option<Stri
             let own = (task.step, task.stage) == (*step, *stage) && tasks.contains(task.index);
             own.then(|| format!("opened again: {why}"))
         }
+        Entry::RecordSkipped { step, stage, task: index, skipped, .. } => {
+            let own = (task.step, task.stage, task.index) == (*step, *stage, *index);
+            own.then(|| format!("record {} is left out from now on: {}", skipped.at, skipped.why))
+        }
+        Entry::OutputDiffered { step, stage, task: index, .. } => {
+            let own = (task.step, task.stage, task.index) == (*step, *stage, *index);
+            own.then(|| "its output is not what it was before".to_owned())
+        }
+        Entry::RolledBack { why, .. } => Some(format!("what was made of it is void: {why}")),
         Entry::JobFailed { failure, .. } => Some(format!("job failed: {}", failure.message)),
         Entry::JobCancelled { .. } => Some("job cancelled".to_owned()),
         Entry::EpochStarted { epoch } => Some(format!("coordinator epoch {} began", epoch.counter)),

@@ -13,11 +13,12 @@
 
 use std::collections::BTreeMap;
 
-use gristmill_common::wire::{Done, Location, Output};
+use gristmill_common::wire::{Done, Location, Output, Skipped};
 use gristmill_common::{Fence, TaskRange, WorkerId};
 
 use super::durations::Durations;
 use super::range_set::RangeSet;
+use super::skip::BadRecords;
 
 /// The tasks of one stage.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -38,6 +39,12 @@ pub(crate) struct Tasks {
     pub(crate) below: BTreeMap<u32, Fence>,
     /// Digests of the outputs that reopened tasks had before.
     pub(crate) former: BTreeMap<u32, String>,
+    /// The first fence that may win at all: older attempts read what is void.
+    pub(crate) floor: Fence,
+    /// Records that user code failed at, of tasks that had any.
+    pub(crate) bad: BTreeMap<u32, BadRecords>,
+    /// Records that won attempts left out.
+    pub(crate) left_out: BTreeMap<u32, Vec<Skipped>>,
     pub(crate) totals: Totals,
     /// What won attempts took.
     pub(crate) durations: Durations,
@@ -266,6 +273,9 @@ impl Tasks {
         self.totals.records_in = self.totals.records_in.saturating_add(done.records_in.saturating_mul(fresh));
         self.totals.records_out = self.totals.records_out.saturating_add(done.output.records.saturating_mul(fresh));
         self.totals.output_bytes = self.totals.output_bytes.saturating_add(done.output.bytes.saturating_mul(fresh));
+        if !done.skipped.is_empty() {
+            self.left_out.insert(tasks.first, done.skipped.clone());
+        }
         let win = Win { tasks, first_fence, worker, output: done.output.clone(), stored: false };
         if let Some((_, last)) = self.won.range_mut(..tasks.first).next_back()
             && last.tasks.end() == tasks.first
@@ -281,6 +291,7 @@ impl Tasks {
     /// Takes back a win; returns it.
     pub(crate) fn unwin(&mut self, task: u32) -> Option<Win> {
         let win = self.cut_win(task)?;
+        self.left_out.remove(&task);
         self.won_count -= 1;
         self.open.insert_tasks(TaskRange::one(task));
         Some(win)

@@ -13,6 +13,7 @@ use gristmill_common::{Code, Fence, GrantName, JobId, JobSpec, Problem, Stage, T
 use super::command::Now;
 use super::entry::WallMs;
 use super::job::{Job, Life, Step};
+use super::skip::left_out;
 use super::soft::Worker;
 use super::tasks::{Attempts, Tasks};
 use super::{Scheduler, no_such_job};
@@ -72,6 +73,13 @@ impl Scheduler {
 
     fn view_of(&self, id: JobId, job: &Job, now: Now) -> JobView {
         let ended = job.ended_at();
+        let (skipped_records, skipped) = if job.steps().is_empty() {
+            job.skipped.clone()
+        } else {
+            let count = job.steps().iter().flat_map(|step| [&step.maps, &step.reduces]);
+            let count = count.flat_map(|tasks| tasks.left_out.values()).map(|records| records.len() as u64).sum();
+            (count, left_out(job.steps()).take(limits::SKIPS_SHOWN).collect())
+        };
         JobView {
             id,
             name: job.spec.name.clone(),
@@ -87,6 +95,9 @@ impl Scheduler {
                 .map_or_else(InputView::default, |plan| InputView { files: plan.input_files, bytes: plan.input_bytes }),
             output: job.output().cloned(),
             counters: job.counters.clone(),
+            skipped_records,
+            skipped,
+            differing_outputs: job.differing,
             spec: (*job.spec).clone(),
         }
     }

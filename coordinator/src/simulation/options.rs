@@ -1,5 +1,7 @@
 //! What a seed derives before it runs: the cluster, the jobs, and how bad the world is.
 
+use gristmill_common::spec::OnNondeterminism;
+
 use super::random::Random;
 use crate::scheduler::Bug;
 
@@ -64,6 +66,10 @@ pub(super) struct JobPlan {
     pub(super) cap: Option<u32>,
     pub(super) requires_label: bool,
     pub(super) backups: bool,
+    /// A map of the first step whose records with these numbers fail, and how many records the job may leave out.
+    pub(super) bad: Option<(u32, Vec<u64>, u64)>,
+    /// What becomes of the job when its first map, which is not deterministic, runs again.
+    pub(super) strays: Option<OnNondeterminism>,
 }
 
 impl Options {
@@ -125,11 +131,28 @@ impl Options {
             job.requires_label = r.chance(200);
             job.backups = r.chance(800);
         }
+        options.jobs.iter_mut().for_each(|job| job.add_failings(&mut r));
         options
     }
 }
 
 impl JobPlan {
+    fn add_failings(&mut self, r: &mut Random) {
+        if self.no_op || self.poison.is_some() {
+            return;
+        }
+        if r.chance(150) {
+            let map = u32::try_from(r.below(u64::from(self.maps))).unwrap();
+            let records: Vec<u64> = (0..r.between(1, 3)).map(|record| record * 10 + r.below(10)).collect();
+            // Sometimes fewer than there are.
+            let most = records.len() as u64 + 1 - r.below(3).min(records.len() as u64);
+            self.bad = Some((map, records, most));
+        } else if r.chance(500) {
+            let policies = [OnNondeterminism::Fail, OnNondeterminism::Rollback, OnNondeterminism::Accept];
+            self.strays = Some(policies[usize::try_from(r.below(3)).unwrap()]);
+        }
+    }
+
     fn new(r: &mut Random) -> Self {
         let no_op = r.chance(100);
         let steps = if no_op || !r.chance(200) { 1 } else { 2 };
@@ -149,6 +172,8 @@ impl JobPlan {
             cap: None,
             requires_label: false,
             backups: true,
+            bad: None,
+            strays: None,
         }
     }
 }

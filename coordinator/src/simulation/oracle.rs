@@ -178,6 +178,17 @@ impl Lineage {
                     self.below.insert(name, *below);
                 }
             }
+            Entry::RolledBack { job, step, stage, below: Fence(below), .. } => {
+                let is_void = |task: TaskName| {
+                    task.step > *step || (task.step, *stage, task.stage) == (*step, Stage::Map, Stage::Reduce)
+                };
+                let all = self.won.keys().chain(self.below.keys());
+                let void: Vec<_> = all.filter(|(of, task)| of == job && is_void(*task)).copied().collect();
+                for name in void {
+                    self.won.remove(&name);
+                    self.below.insert(name, *below);
+                }
+            }
             Entry::CommitStarted { job } => {
                 self.committing.insert(*job);
             }

@@ -36,12 +36,29 @@ pub(super) fn input_value(plan: Digest) -> u64 {
     u64::from_le_bytes(plan.0[..8].try_into().unwrap())
 }
 
-/// The parts of the last step, by a run of one task after the other.
-pub(super) fn sequential(job: &JobPlan, plan: Digest) -> Vec<u64> {
+/// What a map of the first step reads when it leaves these records out.
+pub(super) fn input_without(plan: Digest, left_out: &[u64]) -> u64 {
+    if left_out.is_empty() { input_value(plan) } else { hash(&[&[input_value(plan)], left_out].concat()) }
+}
+
+/// What a map that is not deterministic makes this time.
+pub(super) fn straying(value: u64, fence: Fence) -> u64 {
+    hash(&[value, fence.0 % 3]) | 1
+}
+
+/// The parts of the last step, by a run of one task after the other. `first` is what the first map made, when that cannot
+/// be known before.
+pub(super) fn sequential(job: &JobPlan, plan: Digest, first: Option<u64>) -> Vec<u64> {
     let mut inputs = vec![input_value(plan); job.maps as usize];
+    if let Some((map, records, _)) = &job.bad {
+        inputs[*map as usize] = input_without(plan, records);
+    }
     for (step, &reduces) in (0_u16..).zip(&job.reduces) {
-        let maps: Vec<u64> =
+        let mut maps: Vec<u64> =
             (0_u32..).zip(&inputs).map(|(map, input)| map_value(job.no_op, step, map, *input)).collect();
+        if let (0, Some(first)) = (step, first) {
+            maps[0] = first;
+        }
         inputs = if reduces == 0 { maps } else { (0..reduces).map(|r| reduce_value(step, r, &maps)).collect() };
     }
     inputs

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gristmill_common::wire::{
-    Location, Outcome, PollRequest, PollResponse, Report, TaskResult, Verdict, WorkerAbout, output_name,
+    Done, Location, Outcome, PollRequest, PollResponse, Report, Skipped, TaskResult, Verdict, WorkerAbout, output_name,
 };
 use gristmill_common::{
     Digest, Fence, GrantName, JobId, Place, Problem, Reason, SessionId, Stage, TaskName, TaskRange, WorkerId, grant,
@@ -15,9 +15,11 @@ use super::coordinator::To;
 use super::network::{Event, Whom};
 use super::options::Machine;
 use super::random::Random;
-use super::work::{NOTHING, Place as Where, done, input_value, map_value, place_of, reduce_value, value_of};
+use super::work::{
+    NOTHING, Place as Where, done, input_value, input_without, map_value, place_of, reduce_value, straying, value_of,
+};
 use super::world::World;
-use crate::scheduler::{Bug, Command};
+use crate::scheduler::{Bug, Command, Scheduler};
 
 /// A worker's directory. It stays when the process dies, unless the disk goes with it.
 #[derive(Default)]
@@ -398,15 +400,31 @@ impl World {
         let is_poison = grant.stage == Stage::Map && grant.step == 0 && plan.poison == Some(task);
         if is_poison || (faults && self.random.chance(self.options.user_failure)) {
             self.oracle.failures.entry((grant.job, name)).or_default().insert(fence.0);
-            let at = Some(Place { file: "input".to_owned(), offset: u64::from(task) });
+            // What fails by chance is no record's fault.
+            let at = plan.bad.is_none().then(|| Place { file: "input".to_owned(), offset: u64::from(task) });
             let reason = Reason::Panicked { message: "boom".to_owned(), at };
             return Tried::Finished(Box::new(Outcome::Failed(reason)));
         }
         if faults && self.random.chance(self.options.worker_failure) {
             return Tried::Finished(Box::new(Outcome::Failed(Reason::Worker { message: "no space".to_owned() })));
         }
+        let mut skipped = Vec::new();
+        let bad = plan.bad.as_ref().filter(|(map, ..)| (grant.step, grant.stage, *map) == (0, Stage::Map, task));
+        if let Some((_, records, _)) = bad {
+            match left_out(scheduler, grant, task, records) {
+                Ok(found) => skipped = found,
+                Err(reason) => {
+                    self.oracle.failures.entry((grant.job, name)).or_default().insert(fence.0);
+                    return Tried::Finished(Box::new(Outcome::Failed(reason)));
+                }
+            }
+        }
         let value = match grant.stage {
-            Stage::Map if grant.step == 0 => map_value(plan.no_op, 0, task, input_value(digest)),
+            Stage::Map if grant.step == 0 && task == 0 && plan.strays.is_some() => straying(input_value(digest), fence),
+            Stage::Map if grant.step == 0 => {
+                let left_out: Vec<u64> = skipped.iter().map(|record| record.at.offset).collect();
+                map_value(plan.no_op, 0, task, input_without(digest, &left_out))
+            }
             Stage::Map => match self.read_part(grant, task) {
                 Ok(input) => map_value(plan.no_op, grant.step, task, input),
                 Err(lost) => return self.lose_part(grant, task, lost),
@@ -431,7 +449,8 @@ impl World {
                 self.workers[index].exchange.hold_job(grant.job);
             }
         }
-        Tried::Finished(Box::new(Outcome::Done(done(value, fence, id, is_part))))
+        let done = Done { skipped, ..done(value, fence, id, is_part) };
+        Tried::Finished(Box::new(Outcome::Done(done)))
     }
 
     /// The coordinator could not hand out a part: it notices that it is lost, and the attempt waits for another grant.
@@ -512,6 +531,20 @@ impl World {
         }
         Ok(values)
     }
+}
+
+/// Runs over the records of a task's input: what was left out, or why it failed. The first failure names a block.
+fn left_out(scheduler: &Scheduler, grant: &GrantName, task: u32, bad: &[u64]) -> Result<Vec<Skipped>, Reason> {
+    let told = scheduler.skips(grant).unwrap_or_default().tasks.into_iter().find(|told| told.task == task);
+    let is_careful = told.is_some();
+    let mut told = told.map(|told| told.records).unwrap_or_default();
+    if let Some(record) = bad.iter().find(|record| told.iter().all(|told| told.at.offset != **record)) {
+        let offset = if is_careful { *record } else { record / 10 * 10 };
+        let at = Some(Place { file: "input".to_owned(), offset });
+        return Err(Reason::Panicked { message: "bad record".to_owned(), at });
+    }
+    told.sort_by_key(|record| record.at.offset);
+    Ok(told)
 }
 
 fn name_of(grant: &GrantName, task: u32) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use gristmill_common::api::JobState;
-use gristmill_common::spec::{Generated, Input};
+use gristmill_common::spec::{Generated, Input, OnBadRecord, OnNondeterminism};
 use gristmill_common::{Digest, Fence, JobId, JobSpec, Reason, WorkerId, limits, spec::StepSpec};
 
 use super::coordinator::{Coordinator, To};
@@ -276,6 +276,8 @@ impl World {
         if plan.requires_label {
             spec.requires.labels.insert("label".to_owned(), "yes".to_owned());
         }
+        spec.on_bad_record = plan.bad.as_ref().map_or(OnBadRecord::Fail, |(.., most)| OnBadRecord::Skip(*most));
+        spec.on_nondeterminism = plan.strays.unwrap_or_default();
         spec.output.url = plan.output.map(|output| format!("file:///out/{output}"));
         let key = index.to_string();
         let idempotency = Some(Idempotency { body: Digest::of(key.as_bytes()), key });
@@ -397,7 +399,13 @@ impl World {
                 JobState::Succeeded if client.plan.poison.is_some() && client.plan.reduces != [0] => {
                     return Err(format!("{job} succeeded although a task cannot"));
                 }
-                JobState::Succeeded => self.seen("job succeeded as the oracle says"),
+                JobState::Succeeded => {
+                    let bad = client.plan.bad.as_ref().map_or(0, |(_, records, _)| records.len() as u64);
+                    if view.skipped_records != bad {
+                        return Err(format!("{job} lists {} of {bad} records left out", view.skipped_records));
+                    }
+                    self.seen("job succeeded as the oracle says");
+                }
                 JobState::Cancelled if client.is_cancelling => self.seen("job cancelled"),
                 JobState::Failed => self.judge_failure(job, &view.failure.unwrap())?,
                 state => return Err(format!("{job} ended as {state:?}")),
@@ -411,6 +419,11 @@ impl World {
         let Some(task) = failure.task else { return Err(format!("{job} failed without a task: {}", failure.message)) };
         match &failure.reason {
             Some(reason) if reason.is_user_failure() => {
+                let strays = self.plan_of(job).is_some_and(|plan| plan.strays == Some(OnNondeterminism::Fail));
+                if strays && failure.message.contains("not deterministic") {
+                    self.seen("job failed because it strays");
+                    return Ok(());
+                }
                 let produced = self.oracle.failures.get(&(job, task)).map_or(0, std::collections::BTreeSet::len);
                 if produced < limits::ATTEMPTS as usize {
                     return Err(format!("{job} failed after {produced} failures of {task}: {}", failure.message));

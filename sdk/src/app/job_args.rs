@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use gristmill_common::spec::{Generated, Input, OutputSpec, StepSpec};
+use gristmill_common::spec::{Generated, Input, OnBadRecord, OnNondeterminism, OutputSpec, StepSpec};
 use gristmill_common::{JobSpec, limits, quantity};
 use gristmill_worker::Programs;
 
@@ -73,6 +73,14 @@ pub struct JobArgs {
     /// End an attempt that shows no progress for this long, such as 90s or 2h
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = quantity::milliseconds)]
     pub progress_timeout: u64,
+
+    /// Leave out up to N records that the program fails at twice, and list them beside the output
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=limits::SKIPS_MAX))]
+    pub skip_bad_records: Option<u64>,
+
+    /// When a map that is lost and made again comes out differently: `fail`, `rollback` its step, or `accept` a mixture
+    #[arg(long, value_name = "POLICY", default_value = "fail", value_parser = on_nondeterminism)]
+    pub on_nondeterminism: OnNondeterminism,
 
     /// Say nothing but errors on stderr
     #[arg(short, long)]
@@ -195,6 +203,8 @@ impl JobArgs {
             // A line's command may have done half of something: whoever wants it again says so.
             spec.attempts = self.attempts.unwrap_or(1);
         }
+        spec.on_bad_record = self.skip_bad_records.map_or(OnBadRecord::Fail, OnBadRecord::Skip);
+        spec.on_nondeterminism = self.on_nondeterminism;
         spec.check().map_err(|problem| Usage(problem.detail))?;
         Ok(spec)
     }
@@ -230,5 +240,14 @@ fn typed_url(input: &Input) -> Option<Result<Typed>> {
     match input {
         Input::Url(url) => Some(paths::typed(url)),
         Input::Generated(_) => None,
+    }
+}
+
+fn on_nondeterminism(text: &str) -> Result<OnNondeterminism, String> {
+    match text {
+        "fail" => Ok(OnNondeterminism::Fail),
+        "rollback" => Ok(OnNondeterminism::Rollback),
+        "accept" => Ok(OnNondeterminism::Accept),
+        _ => Err("`fail`, `rollback` or `accept` is expected".to_owned()),
     }
 }

@@ -13,6 +13,7 @@ use gristmill_runs::{RunFile, Source, part_text};
 use gristmill_worker::log::AttemptLog;
 use gristmill_worker::position::Position;
 use gristmill_worker::program::{InputPiece, Inputs, MapInput, MapTask, Program, ReduceTask, Section};
+use gristmill_worker::skip::Skips;
 
 use super::*;
 
@@ -59,6 +60,7 @@ fn run_mixed(
     let output = |stage: Stage, index: usize| dir.path().join(format!("{stage}-{index}"));
     let name = |stage, index: usize| TaskName { step: 0, stage, index: index as u32 };
     let (position, cancel) = (Arc::new(Position::in_memory()), Arc::new(AtomicBool::new(false)));
+    let skips = Skips::none();
     for (index, (url, text)) in files.iter().enumerate() {
         let bytes = text.len() as u64;
         let file = PinnedFile { url: (*url).into(), bytes, version: "1".into(), compression: Compression::None };
@@ -76,6 +78,7 @@ fn run_mixed(
                 position: Arc::clone(&position),
                 log: AttemptLog::default(),
                 cancel: Arc::clone(&cancel),
+                skips: &skips,
             },
         )?;
     }
@@ -102,6 +105,7 @@ fn run_mixed(
                 position: Arc::clone(&position),
                 log: AttemptLog::default(),
                 cancel: Arc::clone(&cancel),
+                skips: &skips,
             },
         )?;
     }

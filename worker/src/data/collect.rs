@@ -216,6 +216,11 @@ impl Collector {
         self.name = name;
     }
 
+    /// What is read, as places name it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn place(&self) -> Place {
         Place { file: self.name.to_string(), offset: self.position.offset() }
     }

@@ -18,6 +18,7 @@ use super::spill::Layout;
 use super::table::CombineSink;
 use crate::position::Spot;
 use crate::program::{InputPiece, Inputs, MapInput, MapTask, TaskDone};
+use crate::skip::Skips;
 
 /// Generated records in one block.
 const GENERATED_RECORDS: u64 = 1_024;
@@ -91,7 +92,7 @@ fn map_into<M: MapFunction>(
 ) -> Result<TaskDone, Reason> {
     task.position.begin(task.fence, size_of_input(&task.input));
     let out = Collector::new(sink, task.position, task.cancel);
-    let mut attempt = Attempt { mapper, out, buffer_bytes, records: 0, done: 0 };
+    let mut attempt = Attempt { mapper, out, buffer_bytes, records: 0, done: 0, skips: task.skips };
     match task.input {
         MapInput::Pieces { pieces, inputs } => {
             for piece in &pieces {
@@ -118,6 +119,7 @@ struct Attempt<'m, M> {
     buffer_bytes: usize,
     records: u64,
     done: u64,
+    skips: &'m Skips,
 }
 
 impl<M: MapFunction> Attempt<'_, M> {
@@ -154,6 +156,14 @@ impl<M: MapFunction> Attempt<'_, M> {
             let stop = start.saturating_add(GENERATED_RECORDS).min(end);
             match M::UNIT {
                 Unit::Record => self.map_numbers(start, stop)?,
+                Unit::Block if self.skips.is_careful() => {
+                    for number in start..stop {
+                        block.clear();
+                        push_decimal(&mut block, number);
+                        block.push(b'\n');
+                        self.map_one(number, &block)?;
+                    }
+                }
                 Unit::Block => {
                     block.clear();
                     for number in start..stop {
@@ -175,8 +185,7 @@ impl<M: MapFunction> Attempt<'_, M> {
         for number in start..stop {
             text.clear();
             push_decimal(&mut text, number);
-            self.records += 1;
-            self.call(number, &text)?;
+            self.map_one(number, &text)?;
         }
         Ok(())
     }
@@ -194,6 +203,15 @@ impl<M: MapFunction> Attempt<'_, M> {
 
     fn map_block(&mut self, block: &Block<'_>) -> Result<(), Reason> {
         match M::UNIT {
+            Unit::Block if self.skips.is_careful() => {
+                let mut start = 0;
+                for end in memchr_iter(b'\n', block.bytes).map(|end| end + 1).chain([block.bytes.len()]) {
+                    if start < end {
+                        self.map_one(block.offset + start as u64, &block.bytes[start..end])?;
+                    }
+                    start = end;
+                }
+            }
             Unit::Block => {
                 self.records += count_lines(block.bytes);
                 self.call(block.offset, block.bytes)?;
@@ -201,17 +219,26 @@ impl<M: MapFunction> Attempt<'_, M> {
             Unit::Record => {
                 let mut start = 0;
                 for end in memchr_iter(b'\n', block.bytes) {
-                    self.call(block.offset + start as u64, &block.bytes[start..end])?;
-                    self.records += 1;
+                    self.map_one(block.offset + start as u64, &block.bytes[start..end])?;
                     start = end + 1;
                 }
                 if start < block.bytes.len() {
-                    self.call(block.offset + start as u64, &block.bytes[start..])?;
-                    self.records += 1;
+                    self.map_one(block.offset + start as u64, &block.bytes[start..])?;
                 }
             }
         }
         self.out.check()
+    }
+
+    /// Gives one record to the mapper, unless it is one to leave out.
+    #[inline]
+    fn map_one(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Reason> {
+        if self.skips.is_careful() && self.skips.leaves_out(self.out.name(), offset) {
+            return Ok(());
+        }
+        self.call(offset, bytes)?;
+        self.records += 1;
+        Ok(())
     }
 
     #[inline]
@@ -225,8 +252,13 @@ impl<M: MapFunction> Attempt<'_, M> {
 
     fn finish(mut self) -> Result<TaskDone, Reason> {
         self.out.check()?;
+        if self.skips.is_careful() {
+            // What fails from here on is no record's fault.
+            self.out.position().enter(Spot::Nowhere, 0);
+        }
         let finished = self.mapper.finish(&mut self.out);
-        finished.map_err(|error| failure::user(&error, Some(self.out.place())))?;
+        let at = (!self.skips.is_careful()).then(|| self.out.place());
+        finished.map_err(|error| failure::user(&error, at))?;
         let (summary, counters) = self.out.finish()?;
         Ok(TaskDone { summary, records_in: self.records, counters })
     }

@@ -16,6 +16,7 @@ use super::lines::Lines;
 use super::output::RunOutput;
 use crate::position::{Position, Spot};
 use crate::program::{ReduceTask, Section, TaskDone};
+use crate::skip::Skips;
 
 type Reader = SectionReader<Box<dyn Read + Send>>;
 
@@ -50,6 +51,7 @@ pub fn reduce<R: ReduceFunction, C: Accumulate>(
         fan_in: (task.step.fan_in as usize).max(2),
         position: task.position,
         cancel: task.cancel,
+        skips: task.skips,
     };
     let combined = task.step.combine;
     let inputs = stage.inputs(task.sections);
@@ -65,6 +67,7 @@ struct Passes<'a> {
     fan_in: usize,
     position: Arc<Position>,
     cancel: Arc<AtomicBool>,
+    skips: &'a Skips,
 }
 
 impl Passes<'_> {
@@ -145,7 +148,11 @@ impl Passes<'_> {
         let mut groups = Groups::new(Merge::new(readers), Arc::clone(&self.position));
         let mut one = OneValue::default();
         let mut key = Vec::new();
+        let name = self.place().file;
         while self.next_group(&mut groups, &origins)? {
+            if self.skips.is_careful() && self.skips.leaves_out(&name, self.position.offset()) {
+                continue;
+            }
             lines.set_key(groups.key());
             let reduced = if let Some(combiner) = combiner {
                 let acc = if combined { groups.fold(combiner) } else { groups.add_all(combiner) };
@@ -163,7 +170,12 @@ impl Passes<'_> {
             reduced.map_err(|error| failure::user(&error, Some(self.place())))?;
             lines.check()?;
         }
-        reducer.finish(&mut lines).map_err(|error| failure::user(&error, Some(self.place())))?;
+        if self.skips.is_careful() {
+            // What fails from here on is no group's fault.
+            self.position.enter(Spot::Nowhere, 0);
+        }
+        let at = (!self.skips.is_careful()).then(|| self.place());
+        reducer.finish(&mut lines).map_err(|error| failure::user(&error, at))?;
         let (summary, counters) = lines.finish()?;
         Ok(TaskDone { summary, records_in: groups.records(), counters })
     }

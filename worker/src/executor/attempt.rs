@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use gristmill_client::ClientError;
-use gristmill_common::plan::{PlanHead, PlannedStep, SplitInput};
+use gristmill_common::plan::{PlannedStep, SplitInput};
 use gristmill_common::program::{BundleFile, Program as UserCode};
 use gristmill_common::reason::bounded;
-use gristmill_common::wire::{Done, LogHead, NamedFile, Outcome, OutputsAnswer, SplitsAnswer};
+use gristmill_common::wire::{Done, LogHead, NamedFile, Outcome, OutputsAnswer, PlanAnswer, SplitsAnswer};
 use gristmill_common::{Code, Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
 use gristmill_storage::Roots;
 
@@ -26,6 +26,7 @@ use crate::command::{CommandProgram, Pool};
 use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::program::{InputPiece, MapInput, MapTask, Program, Programs, ReduceTask, TaskDone};
+use crate::skip::Skips;
 use crate::supervisor::clock::Stopwatch;
 
 /// Runs attempts one after the other.
@@ -45,7 +46,7 @@ pub(crate) struct Attempts<'a> {
     spawners: Arc<Pool>,
     holders: BTreeMap<WorkerId, Option<PathBuf>>,
     /// Of the last job.
-    plan: Option<(JobId, Arc<PlanHead>)>,
+    plan: Option<(JobId, Arc<PlanAnswer>)>,
     /// Of the last grant of maps.
     splits: Option<(String, Arc<SplitsAnswer>)>,
     /// Of the last step whose reduces ran.
@@ -71,8 +72,10 @@ impl From<Reason> for Setback {
 pub(crate) struct Batch {
     token: String,
     grant: GrantName,
-    plan: Arc<PlanHead>,
+    plan: Arc<PlanAnswer>,
     source: Source,
+    /// Of tasks that failed at a record before.
+    skips: BTreeMap<u32, Skips>,
 }
 
 enum Source {
@@ -82,7 +85,7 @@ enum Source {
 
 impl Batch {
     pub(crate) fn progress_timeout_ms(&self) -> u64 {
-        self.plan.progress_timeout_ms
+        self.plan.head.progress_timeout_ms
     }
 
     /// Returns number and URL of the files that the tasks read.
@@ -95,6 +98,7 @@ impl Batch {
 
     fn step(&self) -> Result<&PlannedStep, Reason> {
         self.plan
+            .head
             .steps
             .get(usize::from(self.grant.step))
             .ok_or_else(|| Reason::Worker { message: format!("the plan has no step {}", self.grant.step) })
@@ -161,10 +165,20 @@ impl<'a> Attempts<'a> {
             Stage::Map => Source::Splits(self.splits_of(token)?),
             Stage::Reduce => Source::Table(self.table_of(token, &grant)?),
         };
-        Ok(Batch { token: token.to_owned(), grant, plan, source })
+        let skips = if plan.may_skip { self.skips_of(token)? } else { BTreeMap::new() };
+        Ok(Batch { token: token.to_owned(), grant, plan, source, skips })
     }
 
-    fn plan_of(&mut self, token: &str, job: JobId) -> Result<Arc<PlanHead>, Reason> {
+    /// Asked for each time: the next grant may leave out more.
+    fn skips_of(&self, token: &str) -> Result<BTreeMap<u32, Skips>, Reason> {
+        let answer = self.coordinator.call("fetch the records to leave out", |client| {
+            let token = token.to_owned();
+            async move { client.skips(&token).await }
+        })?;
+        Ok(answer.tasks.into_iter().map(|bad| (bad.task, Skips::careful(bad.records))).collect())
+    }
+
+    fn plan_of(&mut self, token: &str, job: JobId) -> Result<Arc<PlanAnswer>, Reason> {
         if let Some((_, plan)) = self.plan.as_ref().filter(|(of, _)| *of == job) {
             return Ok(Arc::clone(plan));
         }
@@ -274,11 +288,12 @@ impl<'a> Attempts<'a> {
             summary: done.summary,
         };
         let output = self.outputs.place(&self.coordinator, &made)?;
+        let skipped = batch.skips.get(&task).map(Skips::left_out).unwrap_or_default();
         // A no-op map leaves nothing to clean, and a hundred thousand of them a second leave no time to look.
         if output.records > 0 || batch.grant.stage == Stage::Reduce {
             self.clean();
         }
-        Ok(Done { output, records_in: done.records_in, took_ms: 0, counters: done.counters, skipped: Vec::new() })
+        Ok(Done { output, records_in: done.records_in, took_ms: 0, counters: done.counters, skipped })
     }
 
     fn program(&self, step: &PlannedStep, token: &str) -> Result<Arc<dyn Program>, Reason> {
@@ -325,6 +340,7 @@ impl<'a> Attempts<'a> {
                 MapInput::Pieces { pieces, inputs: &inputs }
             }
         };
+        let none = Skips::none();
         let map = MapTask {
             job: batch.grant.job,
             name: batch.grant.task(task),
@@ -336,6 +352,7 @@ impl<'a> Attempts<'a> {
             position: Arc::clone(&self.position),
             log: self.log.clone(),
             cancel: Arc::clone(&self.cancel),
+            skips: batch.skips.get(&task).unwrap_or(&none),
         };
         guarded(|| program.map(&step.args, map)).unwrap_or_else(|message| Err(self.panicked(message, Some(splits))))
     }
@@ -392,6 +409,7 @@ impl<'a> Attempts<'a> {
             holders: &mut self.holders,
         };
         let sections = finder.all(&batch.token, &batch.grant, task, &table.outputs)?;
+        let none = Skips::none();
         let reduce = ReduceTask {
             job: batch.grant.job,
             name: batch.grant.task(task),
@@ -403,6 +421,7 @@ impl<'a> Attempts<'a> {
             position: Arc::clone(&self.position),
             log: self.log.clone(),
             cancel: Arc::clone(&self.cancel),
+            skips: batch.skips.get(&task).unwrap_or(&none),
         };
         guarded(|| program.reduce(&step.args, reduce)).unwrap_or_else(|message| Err(self.panicked(message, None)))
     }

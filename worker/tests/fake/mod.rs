@@ -266,7 +266,7 @@ async fn plan(State(fake): State<Fake>, headers: HeaderMap) -> Json<PlanAnswer> 
         fan_in: limits::FAN_IN,
     };
     let head = PlanHead { files: vec![], steps: vec![step], progress_timeout_ms: job.progress_timeout_ms };
-    Json(PlanAnswer { head })
+    Json(PlanAnswer { head, may_skip: false })
 }
 
 async fn splits(headers: HeaderMap) -> Json<SplitsAnswer> {

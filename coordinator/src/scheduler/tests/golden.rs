@@ -18,6 +18,8 @@ fn every_kind() -> Vec<Entry> {
     let lost = Reason::LostOutput { map, fence, message: "gone".to_owned() };
     let failure = JobFailure { task: Some(map), reason: Some(boom()), message: "why".to_owned() };
     let output = OutputView { url: "file:///out".to_owned(), bytes: 1, records: 2, parts: 3 };
+    let at = gristmill_common::Place { file: "file:///a".to_owned(), offset: 9 };
+    let skipped = gristmill_common::wire::Skipped { at, why: "boom".to_owned() };
     vec![
         Entry::EpochStarted { epoch: epoch(1) },
         Entry::JobSubmitted { job, spec: Box::new(spec(1)), at: 5, idempotency },
@@ -35,6 +37,9 @@ fn every_kind() -> Vec<Entry> {
         Entry::OutputStored { job, step, map: 3, fence },
         Entry::OutputUnshared { job, step, map: 3, fence },
         Entry::TaskReopened { job, step, stage, tasks, below: fence.plus(9), why: "lost".to_owned() },
+        Entry::RecordSkipped { job, step, stage, task: 3, skipped },
+        Entry::OutputDiffered { job, step, stage, task: 3 },
+        Entry::RolledBack { job, step, stage, below: fence.plus(9), why: "another one".to_owned() },
         Entry::CommitStarted { job },
         Entry::JobSucceeded { job, at: 6, output },
         Entry::JobFailed { job, at: 7, failure },

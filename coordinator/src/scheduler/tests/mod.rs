@@ -13,6 +13,7 @@ mod parts;
 mod quarantine;
 mod reach;
 mod shares;
+mod skipping;
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,7 @@
 mod inputs;
 mod maps;
 mod reduces;
+mod skips;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use super::*;
 use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::program::{InputPiece, Inputs, MapInput, MapTask, ReduceTask, Section, TaskDone};
+use crate::skip::Skips;
 
 /// Files in memory. They are handed out a few bytes at a time.
 #[derive(Default)]
@@ -81,13 +83,14 @@ struct Bench {
     position: Arc<Position>,
     cancel: Arc<AtomicBool>,
     buffer_bytes: usize,
+    skips: Skips,
 }
 
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (position, cancel) = (Arc::new(Position::in_memory()), Arc::new(AtomicBool::new(false)));
-        Self { dir, position, cancel, buffer_bytes: 64 }
+        Self { dir, position, cancel, buffer_bytes: 64, skips: Skips::none() }
     }
 
     fn output(&self) -> PathBuf {
@@ -112,6 +115,7 @@ impl Bench {
             position: Arc::clone(&self.position),
             log: AttemptLog::default(),
             cancel: Arc::clone(&self.cancel),
+            skips: &self.skips,
         };
         map::map_with(task, mapper, combiner, write_tabbed, self.buffer_bytes)
     }
@@ -135,6 +139,7 @@ impl Bench {
             position: Arc::clone(&self.position),
             log: AttemptLog::default(),
             cancel: Arc::clone(&self.cancel),
+            skips: &self.skips,
         };
         reduce(task, reducer, combiner)
     }

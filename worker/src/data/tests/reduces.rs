@@ -222,3 +222,21 @@ fn only_what_is_gone_or_damaged_is_the_maps_loss() {
     // Too many open files; a file of the worker's own.
     assert_eq!([kind(|| Error::from_raw_os_error(24)), kind(own)], ["worker"; 2]);
 }
+
+#[test]
+fn a_group_that_failed_before_is_left_out() {
+    let records: Records =
+        [("a", "1"), ("fail", "2"), ("fail", "3"), ("z", "4")].map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec();
+    let reduce = |skips| {
+        let bench = Bench { skips, ..Bench::new() };
+        bench
+            .reduce(&step(2), PARTITION, vec![section(0, &records)], &mut Show::default(), NONE)
+            .map(|done| (done, bench))
+    };
+    let reason = reduce(Skips::careful(Vec::new())).map(drop).expect_err("told to fail");
+    let at = reason.place().expect("a place").clone();
+    assert_eq!((at.file.as_str(), at.offset), ("partition 1", 1), "the group is named by its first record");
+    let skipped = gristmill_common::wire::Skipped { at, why: String::new() };
+    let (done, bench) = reduce(Skips::careful(vec![skipped.clone()])).expect("it is left out");
+    assert_eq!((done.summary.records, bench.skips.left_out()), (2, vec![skipped]));
+}
