@@ -286,6 +286,9 @@ pub struct WorkerView {
     pub programs: Vec<String>,
     /// Directories from which it may read inputs.
     pub roots: Vec<String>,
+    /// Why it takes no work now: its disk is nearly full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_room: Option<String>,
 }
 
 /// All workers.

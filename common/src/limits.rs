@@ -140,10 +140,31 @@ pub const WORKER_DRAIN_MS: u64 = 600_000;
 
 /// Commands waiting for the driver; API calls beyond get a 503 with Retry-After.
 pub const DRIVER_QUEUE: usize = 65_536;
+/// Rows of history that the journal keeps of jobs that succeeded or were cancelled; the jobs that ended first are compacted
+/// to a row each beyond. A million rows are about 300 MB.
+pub const HISTORY_ROWS: u64 = 1_000_000;
 /// Entries appended in one transaction.
 pub const ENTRIES_PER_COMMIT: usize = 4_096;
 /// Free space under which relays are refused with a 507, in bytes: the journal must never find a full disk.
 pub const STORE_RESERVE_BYTES: u64 = 512 << 20;
+/// Free space of the disk of a worker's state under which it takes no more work, in bytes (`worker --disk-reserve`): what it
+/// runs may still end.
+pub const WORKER_RESERVE_BYTES: u64 = 256 << 20;
+/// Connections to one coordinator: two for each of 10,000 workers do not fit the descriptors of most systems, one and the
+/// calls of their executors do. More are closed at once.
+pub const CONNECTIONS: usize = 16_384;
+/// Headers of a request.
+pub const HEADERS: usize = 64;
+/// Head of a request, in bytes.
+pub const HEAD_BYTES: usize = 64 << 10;
+/// Requests of one address with a wrong token that are looked at in a minute; further ones are answered with a 429.
+pub const AUTH_FAILURES_PER_MINUTE: u32 = 60;
+/// Addresses whose wrong tokens are counted.
+pub const AUTH_ADDRESSES: usize = 10_000;
+/// Jobs that are not over; further submits get a 503 with Retry-After.
+pub const LIVE_JOBS: usize = 10_000;
+/// Bodies of submits that are in work together, in KiB: further submits get a 503.
+pub const SUBMITS_KIB: usize = 256 << 10;
 /// Relayed map outputs and parts kept for one job, in bytes (`--relay-quota`).
 pub const RELAY_QUOTA_BYTES: u64 = 64 << 30;
 /// One uploaded file, in bytes.

@@ -49,6 +49,9 @@ pub struct PollRequest {
     pub holds: Vec<JobId>,
     /// Whether the worker is stopping: it takes no more grants, and relays what it holds.
     pub draining: bool,
+    /// Why it takes no grants now although it could, for people: its disk is nearly full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_room: Option<String>,
 }
 
 /// What a worker is and can do.

@@ -147,6 +147,9 @@ pub struct CoordinatorArgs {
     /// Size of the map outputs and parts that one job may keep here, such as 64G
     #[arg(long, value_name = "BYTES", default_value_t = limits::RELAY_QUOTA_BYTES, value_parser = quantity::bytes)]
     pub relay_quota: u64,
+    /// Free bytes of the data directory's disk below which no jobs, uploads or relays are taken
+    #[arg(long, value_name = "BYTES", default_value_t = limits::STORE_RESERVE_BYTES)]
+    pub disk_reserve: u64,
     /// URL under which others reach this coordinator, such as https://mill.example
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
@@ -173,7 +176,7 @@ impl CoordinatorArgs {
             listen,
             roots: self.allow_paths,
             lease_ms: self.lease_ms,
-            store: StoreLimits { quota_bytes: self.relay_quota, ..StoreLimits::default() },
+            store: StoreLimits { quota_bytes: self.relay_quota, reserve_bytes: self.disk_reserve },
             public_url: self.public_url.map(|url| url.trim_end_matches('/').to_owned()),
             certificate: self.tls_cert.zip(self.tls_key),
             tls_terminated_in_front: self.tls_terminated_in_front,

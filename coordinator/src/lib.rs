@@ -3,6 +3,7 @@
 //! `api` (HTTP) → `driver` (the one owner) → `scheduler` (pure) → `journal` (durable facts). Blobs and plans go through `store`,
 //! `planner`, `commit` and `render`, and never pass the driver. `server` puts it all together.
 
+mod accept;
 pub mod api;
 pub mod auth;
 pub mod commit;

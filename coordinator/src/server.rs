@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use gristmill_client::Endpoint;
 use gristmill_client::endpoint_file::{self, EndpointFile};
@@ -24,6 +23,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::Counted;
 use crate::api::{App, Hosts, Parts};
 use crate::auth::Keys;
 use crate::config::{ConfigError, CoordinatorConfig, JournalKind};
@@ -361,18 +361,23 @@ fn serve(
     handle: axum_server::Handle<SocketAddr>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let head = Duration::from_millis(limits::HEADER_READ_MS);
-    let service = router.into_make_service();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let counted = Counted::new(limits::CONNECTIONS);
     let plain = axum_server::from_tcp(listener)?.handle(handle);
     Ok(match tls {
         None => {
-            let mut server = plain.acceptor(NoDelayAcceptor::new()).http1_only();
-            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(head);
+            let mut server = plain.acceptor(counted).http1_only();
+            let mut http = server.http_builder().http1();
+            http.timer(TokioTimer::new()).header_read_timeout(head);
+            http.max_headers(limits::HEADERS).max_buf_size(limits::HEAD_BYTES);
             tokio::spawn(server.serve(service))
         }
         Some(tls) => {
-            let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(tls.config)).acceptor(NoDelayAcceptor::new());
+            let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(tls.config)).acceptor(counted);
             let mut server = plain.acceptor(acceptor).http1_only();
-            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(head);
+            let mut http = server.http_builder().http1();
+            http.timer(TokioTimer::new()).header_read_timeout(head);
+            http.max_headers(limits::HEADERS).max_buf_size(limits::HEAD_BYTES);
             tokio::spawn(server.serve(service))
         }
     })

@@ -119,6 +119,8 @@ fn coordinator_config(config: &EmbeddedConfig, state: &Path) -> CoordinatorConfi
             coordinator.listen = ([127, 0, 0, 1], 0).into();
             // Nothing outlives the process, so nothing has to survive it: no fsync stands in the way of a small job.
             coordinator.journal = JournalKind::Memory;
+            // A reserve is for those who come later; here nobody does, and a disk that is really full says so itself.
+            coordinator.store.reserve_bytes = 0;
         }
     }
     coordinator
@@ -134,6 +136,7 @@ fn worker_config(config: &EmbeddedConfig, endpoint: Endpoint, state: &Path) -> R
         worker.executors = Executors::this_executable()?;
     } else {
         worker.executors = Executors::Threads;
+        worker.reserve_bytes = 0;
         // Its only worker is this process: there is no other build to be told from.
         worker.executable = Some(Digest::of(b"this process"));
     }

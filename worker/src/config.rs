@@ -36,6 +36,8 @@ pub struct WorkerConfig {
     pub labels: BTreeMap<String, String>,
     /// Memory for all its slots together, in bytes; 0 where it is not known.
     pub memory_bytes: u64,
+    /// Free space of the state directory's disk below which no more work is taken, in bytes.
+    pub reserve_bytes: u64,
 }
 
 /// Where attempts run.
@@ -79,6 +81,7 @@ impl WorkerConfig {
             kinds: Vec::new(),
             labels: BTreeMap::new(),
             memory_bytes: 0,
+            reserve_bytes: gristmill_common::limits::WORKER_RESERVE_BYTES,
         }
     }
 }

@@ -5,9 +5,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use gristmill_common::{Code, GrantName, Problem};
@@ -83,9 +83,20 @@ pub(super) async fn gate(
     mut request: Request,
     next: Next,
 ) -> Answer<Response> {
-    let identity = app.keys.check(scope, bearer(request.headers()))?;
+    let identity =
+        app.keys.check(scope, bearer(request.headers())).map_err(|problem| struck(&app, &request, problem))?;
     request.extensions_mut().insert(identity);
     Ok(next.run(request).await)
+}
+
+/// Counts a wrong token against its address.
+fn struck(app: &App, request: &Request, problem: Problem) -> Problem {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    if problem.code != Code::Unauthorized || peer.is_none_or(|ConnectInfo(peer)| app.strikes.note(peer.ip())) {
+        return problem;
+    }
+    let detail = "too many requests with a wrong token came from this address: try again in a minute, with a right one";
+    Problem { status: StatusCode::TOO_MANY_REQUESTS.as_u16(), ..Problem::new(Code::Unavailable, detail) }
 }
 
 /// The grant whose token opened the route.

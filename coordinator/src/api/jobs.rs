@@ -67,6 +67,7 @@ pub(super) async fn submit(
     let wait = waiting.time()?;
     let idempotency = idempotency_key(&headers)?.map(|key| Idempotency { key, body: Digest::of(&body) });
     let mut spec = Box::new(JobSpec::from_json(&body)?);
+    app.store.check_room("a new job")?;
     if let Some(url) = spec.output.url.take() {
         spec.output.url = Some(canonical(&app, url).await?);
     }

@@ -17,6 +17,7 @@ mod output;
 mod ranged;
 mod routes;
 mod status;
+mod strikes;
 
 #[cfg(test)]
 mod tests;
@@ -24,19 +25,30 @@ mod tests;
 use std::sync::Arc;
 
 use axum::Router;
-use gristmill_common::Epoch;
+use gristmill_common::{Epoch, limits};
 use gristmill_storage::Roots;
+use tokio::sync::Semaphore;
 
 use crate::auth::Keys;
 use crate::driver;
 use crate::store::Store;
+
+use self::strikes::Strikes;
 
 pub use guard::Hosts;
 pub use routes::router;
 
 /// What handlers are given.
 #[derive(Clone)]
-pub struct App(Arc<Parts>);
+pub struct App(Arc<Inner>);
+
+/// The parts, and what handlers count.
+pub struct Inner {
+    parts: Parts,
+    strikes: Strikes,
+    /// KiB of submits that may still be in work.
+    submits: Arc<Semaphore>,
+}
 
 /// What an [`App`] is made of.
 pub struct Parts {
@@ -60,7 +72,8 @@ impl App {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        let submits = Arc::new(Semaphore::new(limits::SUBMITS_KIB));
+        Self(Arc::new(Inner { parts, strikes: Strikes::default(), submits }))
     }
 
     /// Makes the router.
@@ -70,9 +83,17 @@ impl App {
 }
 
 impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for Inner {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }

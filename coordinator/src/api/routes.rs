@@ -1,15 +1,19 @@
 //! The one table of routes, each with the token that opens it and the size of body it takes.
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post, put};
-use gristmill_common::limits;
+use gristmill_common::{Code, limits};
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 
+use super::answer::{Answer, Refusal};
 use super::{App, answer, blobs, bundles, exchange, files, guard, jobs, logs, output, status};
 use crate::auth::Scope::{self, Attempt, Client, Public, Worker};
 
@@ -96,7 +100,9 @@ pub fn router(app: App) -> Router {
     let mut router = Router::new();
     for Route { path, scope, body, handler, .. } in table() {
         let gate = middleware::from_fn_with_state((app.clone(), scope), guard::gate);
-        let limit = middleware::from_fn(move |request: Request, next: Next| limited(body, request, next));
+        let sheds = body == SPEC;
+        let limited = move |State(app), request, next| limited(app, body, sheds, request, next);
+        let limit = middleware::from_fn_with_state(app.clone(), limited);
         router = router.route(path, handler.route_layer(limit).route_layer(gate));
     }
     router
@@ -112,10 +118,21 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Notes the limit of the route for the extractors of bodies.
-async fn limited(limit: BodyLimit, mut request: Request, next: Next) -> Response {
+/// Notes the limit of the route for the extractors of bodies. Of submits, which are shed first, only so many bytes are in
+/// work at a time; polls are not counted: they are as many as workers, and carry the reports that end work.
+async fn limited(app: App, limit: BodyLimit, sheds: bool, mut request: Request, next: Next) -> Answer<Response> {
     request.extensions_mut().insert(limit);
-    next.run(request).await
+    let _permit = if sheds { Some(submit_permit(&app, &request, limit)?) } else { None };
+    Ok(next.run(request).await)
+}
+
+fn submit_permit(app: &App, request: &Request, limit: BodyLimit) -> Answer<OwnedSemaphorePermit> {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok()).unwrap_or(limit.0);
+    let kib = u32::try_from(length.min(limit.0) / 1_024 + 1).unwrap_or(u32::MAX);
+    Arc::clone(&app.submits).try_acquire_many_owned(kib).map_err(|_| {
+        Refusal::new(Code::Unavailable, "more submits are in work than there is memory for: try again later")
+    })
 }
 
 /// Names a request in the log. Never its headers: they carry tokens.

@@ -84,7 +84,8 @@ impl Effects {
             | Entry::TaskReopened { .. }
             | Entry::RecordSkipped { .. }
             | Entry::OutputDiffered { .. }
-            | Entry::RolledBack { .. } => {}
+            | Entry::RolledBack { .. }
+            | Entry::JobCompacted { .. } => {}
         }
     }
 

@@ -6,6 +6,7 @@
 //! calls, never polls: reports are what frees the queue.
 
 mod effects;
+mod history;
 mod owner;
 mod parked;
 mod start;

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::effects::Effects;
+use super::history::History;
 use super::parked::Parked;
 use super::waiting::{Answers, Watchers};
 use super::{DriverError, Message, Query};
@@ -46,6 +47,7 @@ pub(super) struct Owner {
     parked: Parked,
     watchers: Watchers,
     room: Room,
+    history: History,
     quiet: bool,
     ticked_ms: u64,
     /// Sessions whose parked polls are to be looked at.
@@ -70,6 +72,7 @@ enum Turn {
 }
 
 impl Owner {
+    #[expect(clippy::too_many_arguments, reason = "the parts that a start has made")]
     pub(super) fn new(
         scheduler: Scheduler,
         clock: Clock,
@@ -78,6 +81,7 @@ impl Owner {
         progress: mpsc::UnboundedReceiver<Progress>,
         effects: Effects,
         has_room: bool,
+        history: History,
     ) -> Self {
         Self {
             scheduler,
@@ -94,6 +98,7 @@ impl Owner {
             parked: Parked::default(),
             watchers: Watchers::default(),
             room: if has_room { Room::Plenty } else { Room::Scarce },
+            history,
             quiet: false,
             ticked_ms: 0,
             woken: VecDeque::new(),
@@ -236,14 +241,25 @@ impl Owner {
                 self.durable += entries.len() as u64;
                 for entry in &entries {
                     self.effects.start(entry, &self.scheduler);
+                    self.history.note(entry);
                     if let (true, Some(job)) = (changes_state(entry), entry.job()) {
                         self.watchers.tell(job);
                     }
                 }
                 self.answers.release(self.durable);
+                self.compact();
             }
             Progress::Stalled => self.set_room(Room::None),
             Progress::Roomy => self.set_room(Room::Plenty),
+        }
+    }
+
+    /// Compacts the histories that are too long by now.
+    fn compact(&mut self) {
+        while let Some(job) = self.history.due() {
+            if let Some(summary) = self.scheduler.compacted(job) {
+                self.journal.compact(job, summary);
+            }
         }
     }
 
@@ -379,7 +395,8 @@ fn changes_state(entry: &Entry) -> bool {
         | Entry::TaskReopened { .. }
         | Entry::RecordSkipped { .. }
         | Entry::OutputDiffered { .. }
-        | Entry::RolledBack { .. } => false,
+        | Entry::RolledBack { .. }
+        | Entry::JobCompacted { .. } => false,
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::effects::{Effects, Surroundings};
+use super::history::History;
 use super::owner::Owner;
 use super::{DriverError, Handle, Message, PlanRefusals};
 use crate::fresh::{self, Clock};
@@ -68,7 +69,6 @@ async fn join(thread: Option<std::thread::JoinHandle<Result<(), JournalError>>>)
 }
 
 /// What the entries of a journal leave to be done, beside what the scheduler knows.
-#[derive(Default)]
 struct Leftovers {
     counter: u64,
     foreign: Option<uuid::Uuid>,
@@ -76,11 +76,29 @@ struct Leftovers {
     succeeded: Vec<JobId>,
     ended: Vec<JobId>,
     removed: Vec<JobId>,
+    history: History,
 }
 
 impl Leftovers {
+    fn new() -> Self {
+        Self {
+            counter: 0,
+            foreign: None,
+            known: HashSet::new(),
+            succeeded: Vec::new(),
+            ended: Vec::new(),
+            removed: Vec::new(),
+            history: History::new(limits::HISTORY_ROWS),
+        }
+    }
+
     fn note(&mut self, entry: &Entry, cluster: uuid::Uuid) {
+        self.history.note(entry);
         match entry {
+            Entry::JobCompacted { job, summary } => {
+                self.known.insert(*job);
+                if summary.output.is_some() { self.succeeded.push(*job) } else { self.ended.push(*job) }
+            }
             Entry::EpochStarted { epoch } => {
                 self.counter = self.counter.max(epoch.counter);
                 self.foreign = self.foreign.or((epoch.cluster != cluster).then_some(epoch.cluster));
@@ -106,7 +124,7 @@ pub async fn start(
 ) -> Result<Driver, DriverError> {
     let clock = Clock::start();
     let recovered = tokio::task::spawn_blocking(move || recover(journal, secret, config, clock));
-    let Recovered { journal, has_room, scheduler, epoch, leftovers } =
+    let Recovered { journal, has_room, scheduler, epoch, mut leftovers } =
         recovered.await.map_err(|_| DriverError::Panicked("the recovery"))??;
 
     let (progress_sender, progress) = mpsc::unbounded_channel();
@@ -114,8 +132,9 @@ pub async fn start(
     let (inbox_sender, inbox) = mpsc::unbounded_channel();
     let refusals = PlanRefusals::default();
     let effects = Effects::new(surroundings, inbox_sender.downgrade(), link.clone(), refusals.clone());
+    let history = std::mem::replace(&mut leftovers.history, History::new(0));
     resume(&effects, &scheduler, leftovers);
-    let owner = Owner::new(scheduler, clock, link.clone(), inbox, progress, effects, has_room);
+    let owner = Owner::new(scheduler, clock, link.clone(), inbox, progress, effects, has_room, history);
     let handle =
         Handle { inbox: inbox_sender, calls: Arc::new(Semaphore::new(limits::DRIVER_QUEUE)), journal: link, refusals };
     Ok(Driver { handle, epoch, ended: Some(tokio::spawn(owner.run())), journal: Some(thread) })
@@ -137,7 +156,7 @@ fn recover(
     clock: Clock,
 ) -> Result<Recovered, DriverError> {
     let cluster = journal.cluster();
-    let mut leftovers = Leftovers::default();
+    let mut leftovers = Leftovers::new();
     let mut replay = Replay::new(journal.as_mut());
     let entries = replay.by_ref().inspect(|entry| leftovers.note(entry, cluster));
     let mut scheduler = Scheduler::recover(entries, secret, config);

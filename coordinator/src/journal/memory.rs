@@ -4,6 +4,7 @@ use gristmill_common::JobId;
 use uuid::Uuid;
 
 use super::{Journal, JournalError, Record, Row};
+use crate::scheduler::Entry;
 
 /// Rows in memory.
 #[derive(Debug)]
@@ -44,6 +45,16 @@ impl Journal for MemoryJournal {
 
     fn forget(&mut self, job: JobId) -> Result<bool, JournalError> {
         self.rows.retain(|row| row.job != Some(job));
+        Ok(false)
+    }
+
+    fn compact(&mut self, job: JobId, summary: &Entry) -> Result<bool, JournalError> {
+        let body = serde_json::to_string(summary).map_err(|error| JournalError::Broken(error.to_string()))?;
+        if let Some(first) = self.rows.iter_mut().find(|row| row.job == Some(job) && row.kind == "submitted") {
+            (first.kind, first.body) = (summary.kind().to_owned(), body);
+        }
+        let is_kept = |row: &Row| row.job != Some(job) || row.kind == summary.kind() || row.kind == "job_removed";
+        self.rows.retain(is_kept);
         Ok(false)
     }
 

@@ -115,6 +115,13 @@ pub trait Journal: Send {
     /// As [`Journal::append`].
     fn forget(&mut self, job: JobId) -> Result<bool, JournalError>;
 
+    /// Puts a summary in the place of a job's first row and deletes its other rows, a bounded number at a time; says whether
+    /// there are more. The newest go first: what a crash leaves is the summary and rows that change nothing behind it.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    fn compact(&mut self, job: JobId, summary: &Entry) -> Result<bool, JournalError>;
+
     /// Says whether there is room beyond the reserve; when not, nothing new should be begun.
     fn has_room(&mut self) -> bool;
 }

@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::{Journal, JournalError, Record, Row, SCHEMA_VERSION};
+use crate::scheduler::Entry;
 
 /// Rows deleted in one transaction, so that a large job's end does not hold up the commits of others.
 const ROWS_PER_DELETE: u32 = 4_096;
@@ -83,6 +84,25 @@ impl SqliteJournal {
         Ok(true)
     }
 
+    fn replace(&mut self, job: JobId, summary: &Entry) -> rusqlite::Result<bool> {
+        let body =
+            serde_json::to_string(summary).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let (job, kind) = (job.0.into_bytes(), summary.kind());
+        let transaction = self.connection.transaction()?;
+        transaction.execute(
+            "UPDATE entries SET kind = ?2, body = ?3 WHERE kind = 'submitted' \
+             AND seq = (SELECT min(seq) FROM entries WHERE job = ?1)",
+            params![job, kind, body],
+        )?;
+        let deleted = transaction.execute(
+            "DELETE FROM entries WHERE seq IN (SELECT seq FROM entries WHERE job = ?1 \
+             AND kind NOT IN (?2, 'job_removed') ORDER BY seq DESC LIMIT ?3)",
+            params![job, kind, ROWS_PER_DELETE],
+        )?;
+        transaction.commit()?;
+        Ok(deleted >= ROWS_PER_DELETE as usize)
+    }
+
     fn judge(&self, error: rusqlite::Error) -> JournalError {
         // Only a transaction that is certainly gone may be tried again; a rusqlite transaction rolls back when dropped.
         if is_full(&error) && self.connection.is_autocommit() {
@@ -138,6 +158,10 @@ impl Journal for SqliteJournal {
 
     fn forget(&mut self, job: JobId) -> Result<bool, JournalError> {
         self.delete(job).map_err(|error| self.judge(error))
+    }
+
+    fn compact(&mut self, job: JobId, summary: &Entry) -> Result<bool, JournalError> {
+        self.replace(job, summary).map_err(|error| self.judge(error))
     }
 
     fn has_room(&mut self) -> bool {

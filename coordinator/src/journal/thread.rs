@@ -11,6 +11,7 @@ use gristmill_common::JobId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Journal, JournalError, Record, Row};
+use crate::scheduler::Entry;
 
 /// How long a batch that found no room waits for the next try.
 const RETRY: Duration = Duration::from_millis(500);
@@ -20,6 +21,7 @@ enum Request {
     Append(Vec<Record>),
     Rows { job: JobId, after: u64, limit: usize, reply: oneshot::Sender<Vec<Row>> },
     Forget(JobId),
+    Compact(JobId, Box<Entry>),
     Close,
 }
 
@@ -53,6 +55,11 @@ impl Link {
         let _ = self.0.send(Request::Forget(job));
     }
 
+    /// Puts a summary in the place of a job's rows, in the background.
+    pub fn compact(&self, job: JobId, summary: Entry) {
+        let _ = self.0.send(Request::Compact(job, Box::new(summary)));
+    }
+
     /// Reads rows of a job; `None` when the journal is closed.
     pub async fn rows(&self, job: JobId, after: u64, limit: usize) -> Option<Vec<Row>> {
         let (reply, answer) = oneshot::channel();
@@ -76,15 +83,21 @@ pub fn spawn(
     progress: mpsc::UnboundedSender<Progress>,
 ) -> std::io::Result<(Link, std::thread::JoinHandle<Result<(), JournalError>>)> {
     let (sender, requests) = channel();
-    let work = move || Keeper { journal, progress, forgetting: VecDeque::new(), room }.run(&requests);
+    let work = move || Keeper { journal, progress, chores: VecDeque::new(), room }.run(&requests);
     let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(work)?;
     Ok((Link(sender), thread))
+}
+
+/// What is done while nobody waits.
+enum Chore {
+    Forget(JobId),
+    Compact(JobId, Box<Entry>),
 }
 
 struct Keeper {
     journal: Box<dyn Journal>,
     progress: mpsc::UnboundedSender<Progress>,
-    forgetting: VecDeque<JobId>,
+    chores: VecDeque<Chore>,
     room: bool,
 }
 
@@ -104,14 +117,15 @@ impl Keeper {
                 Request::Rows { job, after, limit, reply } => {
                     let _ = reply.send(self.journal.rows(Some(job), after, limit)?);
                 }
-                Request::Forget(job) => self.forgetting.push_back(job),
+                Request::Forget(job) => self.chores.push_back(Chore::Forget(job)),
+                Request::Compact(job, summary) => self.chores.push_back(Chore::Compact(job, summary)),
                 Request::Close => return Ok(()),
             }
         }
         Ok(())
     }
 
-    /// Returns the next request; deletes rows of removed jobs while there is none.
+    /// Returns the next request; does chores while there is none.
     fn next(&mut self, requests: &Receiver<Request>) -> Result<Option<Request>, JournalError> {
         loop {
             match requests.try_recv() {
@@ -119,8 +133,8 @@ impl Keeper {
                 Err(TryRecvError::Disconnected) => return Ok(None),
                 Err(TryRecvError::Empty) => {}
             }
-            if let Some(job) = self.forgetting.pop_front() {
-                self.forget(job)?;
+            if let Some(chore) = self.chores.pop_front() {
+                self.do_chore(chore)?;
                 continue;
             }
             if self.room {
@@ -134,13 +148,18 @@ impl Keeper {
         }
     }
 
-    fn forget(&mut self, job: JobId) -> Result<(), JournalError> {
-        match self.journal.forget(job) {
-            Ok(true) => self.forgetting.push_back(job),
+    fn do_chore(&mut self, chore: Chore) -> Result<(), JournalError> {
+        let done = match &chore {
+            Chore::Forget(job) => self.journal.forget(*job),
+            Chore::Compact(job, summary) => self.journal.compact(*job, summary),
+        };
+        match done {
+            Ok(true) => self.chores.push_back(chore),
             Ok(false) => {}
-            // The next start sees `job_removed` and tries again.
+            // The next start sees what is left and tries again.
             Err(JournalError::Full(error)) => {
-                tracing::warn!(%job, error, "rows of a removed job stay until the next start");
+                let (Chore::Forget(job) | Chore::Compact(job, _)) = chore;
+                tracing::warn!(%job, error, "rows of a job that is over stay until the next start");
             }
             Err(error) => return Err(error),
         }
@@ -168,7 +187,8 @@ impl Keeper {
             Ok(Request::Rows { job, after, limit, reply }) => {
                 let _ = reply.send(self.journal.rows(Some(job), after, limit)?);
             }
-            Ok(Request::Forget(job)) => self.forgetting.push_back(job),
+            Ok(Request::Forget(job)) => self.chores.push_back(Chore::Forget(job)),
+            Ok(Request::Compact(job, summary)) => self.chores.push_back(Chore::Compact(job, summary)),
             // The driver has one batch in flight at a time, and closes only after it.
             Ok(Request::Append(_)) => {
                 return Err(JournalError::Broken("a second batch while one was in flight".to_owned()));

@@ -25,7 +25,9 @@ use super::tasks::{Attempts, Rival, Tasks, Win};
 pub(crate) struct Durable {
     pub(crate) epoch: Option<Epoch>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
-    submitted: u64,
+    /// How many of them are not over.
+    pub(crate) live: usize,
+    pub(super) submitted: u64,
     pub(crate) keys: BTreeMap<String, (JobId, Digest)>,
     /// Output URLs of live jobs.
     pub(crate) outputs: BTreeMap<String, JobId>,
@@ -102,7 +104,7 @@ impl Durable {
             }
             Entry::RecordSkipped { job, step, stage, task, skipped } => self.skip(*job, *step, *stage, *task, skipped),
             Entry::OutputDiffered { job, .. } => {
-                if let Some(job) = self.jobs.get_mut(job) {
+                if let Some(job) = self.jobs.get_mut(job).filter(|job| !job.steps().is_empty()) {
                     job.differing += 1;
                 }
             }
@@ -115,6 +117,7 @@ impl Durable {
                 self.end(*job, |stages| Life::Failed { at: *at, failure: failure.clone(), stages });
             }
             Entry::JobCancelled { job, at } => self.end(*job, |stages| Life::Cancelled { at: *at, stages }),
+            Entry::JobCompacted { job, summary } => self.take_summary(*job, summary),
             Entry::JobRemoved { job } => self.forget(*job),
         }
         if let Some(id) = entry.job() {
@@ -136,6 +139,7 @@ impl Durable {
 
     fn submit(&mut self, job: JobId, spec: &JobSpec, at: WallMs, idempotency: Option<&Idempotency>) {
         self.submitted += 1;
+        self.live += 1;
         if let Some(Idempotency { key, body }) = idempotency {
             self.keys.insert(key.clone(), (job, *body));
         }
@@ -415,6 +419,7 @@ impl Durable {
         let Some(last) = self.jobs.get(&job).and_then(|job| u16::try_from(job.steps().len()).ok()) else { return };
         self.stop_until(job, last);
         let Some(over) = self.jobs.get_mut(&job) else { return };
+        self.live -= usize::from(!over.state().is_over());
         if !over.steps().is_empty() {
             let mut left_out = super::skip::left_out(over.steps());
             let shown: Vec<_> = left_out.by_ref().take(limits::SKIPS_SHOWN).collect();

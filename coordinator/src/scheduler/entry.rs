@@ -10,6 +10,8 @@ use gristmill_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::compact::JobSummary;
+
 /// Milliseconds since 1970, for display only: no decision reads it.
 pub type WallMs = u64;
 
@@ -232,6 +234,13 @@ pub enum Entry {
         /// When.
         at: WallMs,
     },
+    /// The job is over; this takes the place of all its other entries.
+    JobCompacted {
+        /// The job.
+        job: JobId,
+        /// What is kept of it.
+        summary: Box<JobSummary>,
+    },
     /// The job and all it left are to be forgotten.
     JobRemoved {
         /// The job.
@@ -298,6 +307,7 @@ impl Entry {
             | Self::JobSucceeded { job, .. }
             | Self::JobFailed { job, .. }
             | Self::JobCancelled { job, .. }
+            | Self::JobCompacted { job, .. }
             | Self::JobRemoved { job } => Some(*job),
         }
     }
@@ -325,6 +335,7 @@ impl Entry {
             Self::JobSucceeded { .. } => "job_succeeded",
             Self::JobFailed { .. } => "job_failed",
             Self::JobCancelled { .. } => "job_cancelled",
+            Self::JobCompacted { .. } => "job_compacted",
             Self::JobRemoved { .. } => "job_removed",
         }
     }

@@ -107,7 +107,12 @@ impl Scheduler {
                 lines.push(format!("worker {} is {word}: {why}", worker.about.name));
             }
         }
-        if working.iter().all(|(_, worker)| worker.free == 0) {
+        for (_, worker) in working.iter().take(5) {
+            if let Some(why) = &worker.no_room {
+                lines.push(format!("worker {} takes no work: {why}", worker.about.name));
+            }
+        }
+        if working.iter().all(|(_, worker)| worker.free == 0 && worker.no_room.is_none()) {
             let slots: u64 = working.iter().map(|(_, worker)| u64::from(worker.about.slots)).sum();
             lines.push(format!("all {slots} slots of the {} workers that can run it are busy", working.len()));
         }

@@ -49,6 +49,10 @@ impl Scheduler {
         if held != running {
             return Err(format!("workers hold {held:?}, jobs run {running:?}"));
         }
+        let live = self.durable.jobs.values().filter(|job| !job.state().is_over()).count();
+        if live != self.durable.live {
+            return Err(format!("{live} jobs are not over, the count says {}", self.durable.live));
+        }
         if self.durable.held.values().any(BTreeMap::is_empty) {
             return Err("a worker that holds nothing is listed".to_owned());
         }

@@ -25,6 +25,10 @@ impl Scheduler {
         if self.durable.jobs.contains_key(&job) {
             return Reply::Refused(Problem::new(Code::Conflict, format!("job {job} exists")));
         }
+        if self.durable.live >= limits::LIVE_JOBS {
+            let detail = format!("{} jobs are not over yet, more are not taken: try again later", self.durable.live);
+            return Reply::Refused(Problem::new(Code::Unavailable, detail));
+        }
         if let Some(url) = &spec.output.url
             && let Some(owner) = self.durable.outputs.get(&reservation(url))
         {

@@ -10,6 +10,7 @@
 
 mod backup;
 mod command;
+mod compact;
 mod differing;
 mod durable;
 mod durations;
@@ -37,6 +38,7 @@ mod tests;
 mod view;
 
 pub use command::{Command, Now, Outcome, Reply};
+pub use compact::JobSummary;
 pub use entry::{Entry, Idempotency, Loss, WallMs};
 pub use story::story;
 pub use view::{JobFilter, TaskFilter};

@@ -187,6 +187,7 @@ impl Scheduler {
             is_draining: request.draining,
             drain: same.is_some_and(|known| known.drain),
             parked: None,
+            no_room: request.no_room.map(gristmill_common::reason::bounded),
             about: bounded_about(request.about),
         };
         match before {

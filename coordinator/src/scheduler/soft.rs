@@ -88,6 +88,8 @@ pub(crate) struct Worker {
     /// It has been told to stop.
     pub(crate) drain: bool,
     pub(crate) parked: Option<Parked>,
+    /// Why it says that it takes nothing.
+    pub(crate) no_room: Option<String>,
 }
 
 /// A poll that is held.

@@ -85,6 +85,7 @@ fn line(entry: &Entry, task: TaskName, attempts: &mut Vec<Fence>) -> Option<Stri
         Entry::JobPlanned { .. } => Some("job planned".to_owned()),
         Entry::CommitStarted { .. } => Some("commit began".to_owned()),
         Entry::JobSucceeded { .. } => Some("job succeeded".to_owned()),
+        Entry::JobCompacted { .. } => Some("what happened was compacted: only how the job ended is kept".to_owned()),
         Entry::ProgramPinned { .. } | Entry::JobRemoved { .. } => None,
     }
 }

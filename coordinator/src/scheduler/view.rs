@@ -219,6 +219,7 @@ impl Scheduler {
                 version: worker.about.version.clone(),
                 programs: worker.about.programs.clone(),
                 roots: worker.about.roots.clone(),
+                no_room: worker.no_room.clone(),
             }
         };
         let mut workers: Vec<WorkerView> = self.soft.workers.iter().map(view).collect();

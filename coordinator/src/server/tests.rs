@@ -49,6 +49,7 @@ fn poll() -> PollRequest {
         returned: Vec::new(),
         holds: Vec::new(),
         draining: false,
+        no_room: None,
     }
 }
 
@@ -153,4 +154,42 @@ async fn run_ends_with_its_token() {
         stop.cancel();
     });
     tokio::time::timeout(Duration::from_secs(5), ended).await.expect("in time").expect("well");
+}
+
+/// Sends a request as text and returns the head of the answer.
+async fn raw(running: &Running, request: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(running.address()).await.expect("connected");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = vec![0; 4_096];
+    let read = stream.read(&mut answer).await.expect("answered");
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+#[tokio::test]
+async fn wrong_tokens_of_one_address_are_counted_and_right_ones_still_work() {
+    let home = home();
+    let running = start(config(&home)).await.expect("started");
+    let wrong = "GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer wrong\r\n\r\n";
+    for _ in 0..limits::AUTH_FAILURES_PER_MINUTE {
+        let answer = raw(&running, wrong).await;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    }
+    let answer = raw(&running, wrong).await;
+    assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("retry-after:"), "{answer}");
+    client(&running).about().await.expect("a right token");
+    running.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn heads_of_requests_are_bounded() {
+    let home = home();
+    let running = start(config(&home)).await.expect("started");
+    let many: String = (0..=limits::HEADERS).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let long = format!("X-Long: {}\r\n", "x".repeat(2 * limits::HEAD_BYTES));
+    for headers in [many, long] {
+        let answer = raw(&running, &format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+    running.stop().await.expect("stopped");
 }

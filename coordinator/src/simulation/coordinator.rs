@@ -1,7 +1,7 @@
 //! The coordinator around the real scheduler: a driver with group commit, a journal that loses its tail in a crash, a
 //! planner and a committer. It keeps the driver's rule: what promises something waits for the disk, a grant does not.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gristmill_common::api::{JobState, OutputView};
 use gristmill_common::plan::{PlanSummary, StepShape};
@@ -378,6 +378,38 @@ impl World {
         self.coordinator.journal.extend(written);
         self.deliver();
         self.flush();
+    }
+
+    /// Puts summaries in the place of the histories of jobs that are over; a crash may leave some rows behind them.
+    pub(super) fn compact_journal(&mut self) -> Result<(), String> {
+        let here = &mut self.coordinator;
+        let Some(scheduler) = here.scheduler.as_ref() else { return Ok(()) };
+        let mut before = Durable::default();
+        here.journal.iter().for_each(|entry| before.apply(entry));
+        let jobs: BTreeSet<JobId> = here.journal.iter().filter_map(Entry::job).collect();
+        let over = jobs.into_iter().filter(|job| before.jobs.get(job).is_some_and(|job| job.state().is_over()));
+        let mut compacted = 0;
+        for (job, summary) in over.filter_map(|job| Some((job, scheduler.compacted(job)?))).collect::<Vec<_>>() {
+            let rows = here.journal.iter().filter(|entry| entry.job() == Some(job)).count() as u64;
+            let (kept, mut seen) = (self.random.below(rows), 0);
+            here.journal.retain_mut(|entry| {
+                if entry.job() != Some(job) {
+                    return true;
+                }
+                seen += 1;
+                if seen == 1 {
+                    *entry = summary.clone();
+                }
+                seen <= kept + 1
+            });
+            compacted += 1;
+        }
+        let mut after = Durable::default();
+        here.journal.iter().for_each(|entry| after.apply(entry));
+        if compacted > 0 {
+            self.seen("history compacted");
+        }
+        (before == after).then_some(()).ok_or_else(|| "a compacted journal folds to another state".to_owned())
     }
 
     pub(super) fn on_unpark(&mut self, session: SessionId, park: u64, expired: bool) -> Result<(), String> {

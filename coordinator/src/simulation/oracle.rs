@@ -198,7 +198,7 @@ impl Lineage {
                 }
                 self.over.insert(*job);
             }
-            Entry::JobSucceeded { job, .. } => {
+            Entry::JobSucceeded { job, .. } | Entry::JobCompacted { job, .. } => {
                 self.over.insert(*job);
             }
             _ => {}

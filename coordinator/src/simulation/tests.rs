@@ -107,6 +107,7 @@ const RARE: &[&str] = &[
     "directory lost",
     "failed",
     "grant lost",
+    "history compacted",
     "job cancelled",
     "job failed by its task",
     "job succeeded as the oracle says",

@@ -310,6 +310,7 @@ impl World {
         let options = self.options.clone();
         if self.coordinator.scheduler.is_some() && self.random.chance(options.coordinator_crash / 4) {
             self.seen("coordinator crashed");
+            self.compact_journal()?;
             self.crash_coordinator();
             let down = self.random.between(10, 2_000);
             self.after(down, Event::CoordinatorUp);

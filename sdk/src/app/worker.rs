@@ -43,6 +43,10 @@ pub struct WorkerArgs {
     #[arg(long, env = "GRISTMILL_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
+    /// Free bytes of the state directory's disk below which no more work is taken
+    #[arg(long, env = "GRISTMILL_DISK_RESERVE", value_name = "BYTES", default_value_t = limits::WORKER_RESERVE_BYTES)]
+    pub disk_reserve: u64,
+
     /// A name for people; the host's when left out
     #[arg(long)]
     pub name: Option<String>,
@@ -85,6 +89,7 @@ pub async fn run(args: &WorkerArgs, programs: Programs) -> Result<Exit> {
     config.labels = args.labels.iter().cloned().collect();
     anyhow::ensure!(config.labels.len() <= limits::LABELS, "at most {} labels are allowed", limits::LABELS);
     config.memory_bytes = args.memory;
+    config.reserve_bytes = args.disk_reserve;
     config.executors = Executors::this_executable()?;
     let shutdown = CancellationToken::new();
     signals::cancel_on_stop(shutdown.clone());

@@ -172,6 +172,7 @@ pub struct Exchange {
     last_start_ms: u64,
     draining: bool,
     full: bool,
+    no_room: Option<String>,
     /// Bytes of reports that go into one request.
     report_bytes: usize,
     lease_ms: u64,
@@ -199,6 +200,7 @@ impl Exchange {
             last_start_ms: 0,
             draining: false,
             full: false,
+            no_room: None,
             report_bytes: limits::REPORTS_PER_POLL_BYTES,
             lease_ms: limits::LEASE_MS,
             next_poll_ms: 0,
@@ -331,6 +333,12 @@ impl Exchange {
     pub fn set_full(&mut self, full: bool) {
         self.news |= self.full && !full;
         self.full = full;
+    }
+
+    /// Says why there is no room for more work on the disk, or that there is.
+    pub fn set_no_room(&mut self, why: Option<String>) {
+        self.news |= self.no_room.is_some() != why.is_some();
+        self.no_room = why;
     }
 
     /// Takes the answer that the request was too large, from the coordinator or from what is in between: half as many bytes

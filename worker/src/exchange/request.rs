@@ -39,6 +39,7 @@ impl Exchange {
             returned: self.returned.iter().map(|(fences, ())| fences).collect(),
             holds: self.holds.iter().copied().collect(),
             draining: self.draining,
+            no_room: self.no_room.clone(),
         });
         self.pending = Some(Arc::clone(&request));
         request
@@ -53,7 +54,7 @@ impl Exchange {
     /// Returns how many queued attempts others should have: all on a drain or behind a slow one, and of a stage whose tasks
     /// are slower than the ones by which the prefetch was chosen, what is beyond its own measure.
     fn excess(&self, now_ms: u64) -> u64 {
-        if self.draining || self.is_stalled(now_ms) {
+        if self.draining || self.no_room.is_some() || self.is_stalled(now_ms) {
             return self.queued();
         }
         let slots = u64::from(self.identity.about.slots.max(1));
@@ -87,7 +88,7 @@ impl Exchange {
     }
 
     fn free_slots(&self, now_ms: u64) -> u32 {
-        if self.draining || self.full {
+        if self.draining || self.full || self.no_room.is_some() {
             return 0;
         }
         let slots = u64::from(self.identity.about.slots);

@@ -158,7 +158,7 @@ impl<'a> Attempts<'a> {
         let grant = gristmill_common::grant::name_of(token)
             .ok_or_else(|| Reason::Worker { message: "a grant's token cannot be read".to_owned() })?;
         let plan = self.plan_of(token, grant.job)?;
-        for sha256 in plan.steps.get(usize::from(grant.step)).iter().flat_map(|step| step.program().bundles()) {
+        for sha256 in plan.head.steps.get(usize::from(grant.step)).iter().flat_map(|step| step.program().bundles()) {
             self.bundles.path(&self.coordinator, token, sha256)?;
         }
         let source = match grant.stage {
@@ -186,7 +186,7 @@ impl<'a> Attempts<'a> {
             let token = token.to_owned();
             async move { client.plan(&token).await }
         })?;
-        let plan = Arc::new(answer.head);
+        let plan = Arc::new(answer);
         self.bundles.release();
         self.plan = Some((job, Arc::clone(&plan)));
         Ok(plan)

@@ -4,6 +4,7 @@
 //! It holds the worker token and runs no user code. What it decides is in [`crate::exchange`]; here is only what it does.
 
 pub(crate) mod clock;
+mod disk;
 mod host;
 mod identity;
 mod polls;
@@ -33,6 +34,7 @@ use crate::outbox::Outbox;
 use crate::program::Programs;
 use crate::state_dir::{StateDir, StateError};
 use clock::Stopwatch;
+use disk::Disk;
 use host::Maker;
 use polls::{Answered, Failure, Polls};
 use relays::Relays;
@@ -78,6 +80,7 @@ struct Supervisor {
     relays: Relays,
     slots: Vec<SlotHandle>,
     clock: Stopwatch,
+    disk: Disk,
     /// When draining began.
     draining_ms: Option<u64>,
     /// Whether the coordinator has answered since nothing was left to do, and asked for nothing more.
@@ -138,6 +141,7 @@ impl Supervisor {
             outbox,
             slots,
             clock: Stopwatch::start(),
+            disk: Disk::new(config.state_dir.clone(), config.reserve_bytes),
             draining_ms: None,
             dismissed: false,
         })
@@ -151,8 +155,11 @@ impl Supervisor {
         shutdown: CancellationToken,
     ) -> Result<(), WorkerError> {
         let ended = loop {
-            self.hand_out();
             let now_ms = self.clock.elapsed_ms();
+            if let Some(no_room) = self.disk.look(now_ms) {
+                self.exchange.set_no_room(no_room);
+            }
+            self.hand_out();
             if self.is_done(now_ms) {
                 break Ok(());
             }

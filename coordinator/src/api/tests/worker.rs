@@ -82,6 +82,7 @@ impl Miniature {
             returned: Vec::new(),
             holds: Vec::new(),
             draining: false,
+            no_room: None,
         }
     }
 

@@ -70,6 +70,7 @@ fn poll(seq: u64, free_slots: u32) -> PollRequest {
         returned: Vec::new(),
         holds: Vec::new(),
         draining: false,
+        no_room: None,
     }
 }
 
@@ -128,6 +129,10 @@ impl Journal for Gate {
 
     fn forget(&mut self, job: JobId) -> Result<bool, JournalError> {
         self.inner.forget(job)
+    }
+
+    fn compact(&mut self, job: JobId, summary: &crate::scheduler::Entry) -> Result<bool, JournalError> {
+        self.inner.compact(job, summary)
     }
 
     fn has_room(&mut self) -> bool {

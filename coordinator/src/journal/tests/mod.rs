@@ -4,15 +4,16 @@ mod golden_rows;
 mod on_disk;
 pub(crate) mod thread;
 
+use gristmill_common::api::OutputView;
 use gristmill_common::plan::{PlanSummary, StepShape};
 use gristmill_common::spec::{Generated, Input, StepSpec};
-use gristmill_common::{Digest, JobId, JobSpec};
+use gristmill_common::{Digest, JobId, JobSpec, TokenSecret};
 use uuid::Uuid;
 
 use super::memory::MemoryJournal;
 use super::sqlite::SqliteJournal;
 use super::{Journal, Record, Replay};
-use crate::scheduler::Entry;
+use crate::scheduler::{Entry, Scheduler, SchedulerConfig};
 
 pub(super) const CLUSTER: Uuid = Uuid::from_u128(0xc1);
 
@@ -85,5 +86,30 @@ fn a_forgotten_job_leaves_nothing_and_others_stay() {
         journal.append(&[planned(2)]).expect("appends");
         let last = journal.rows(None, 0, 10).expect("reads").pop().expect("a row");
         assert_eq!(last.seq, 5, "numbers are not used again");
+    });
+}
+
+#[test]
+fn a_compacted_job_is_one_row_in_the_place_of_its_first() {
+    let output = OutputView { url: "url".to_owned(), bytes: 0, records: 0, parts: 0 };
+    let succeeded = Record { wall_ms: 4_000, entry: Entry::JobSucceeded { job: job(1), at: 4_000, output } };
+    let records = [submitted(1), submitted(2), planned(1), succeeded];
+    let secret = TokenSecret::new([1; 32]);
+    let entries = records.iter().map(|record| record.entry.clone());
+    let summary =
+        Scheduler::recover(entries, secret, SchedulerConfig::default()).compacted(job(1)).expect("it is over");
+    both(|journal| {
+        journal.append(&records).expect("appends");
+        while journal.compact(job(1), &summary).expect("compacts") {}
+        assert_eq!(kinds(journal), ["job_compacted", "submitted"]);
+        assert_eq!(journal.rows(Some(job(1)), 0, 10).expect("reads")[0].entry().expect("an entry"), summary);
+        // A second time, and once more when it was removed meanwhile, changes nothing.
+        while journal.compact(job(1), &summary).expect("compacts") {}
+        assert_eq!(kinds(journal), ["job_compacted", "submitted"]);
+        journal.append(&[removed(1)]).expect("appends");
+        while journal.compact(job(1), &summary).expect("compacts") {}
+        while journal.forget(job(1)).expect("deletes") {}
+        while journal.compact(job(1), &summary).expect("compacts") {}
+        assert_eq!(kinds(journal), ["submitted"]);
     });
 }

@@ -51,6 +51,10 @@ impl Journal for Moody {
         self.inner.forget(job)
     }
 
+    fn compact(&mut self, job: JobId, summary: &crate::scheduler::Entry) -> Result<bool, JournalError> {
+        self.inner.compact(job, summary)
+    }
+
     fn has_room(&mut self) -> bool {
         self.mood.load(Ordering::SeqCst) != SCARCE
     }

@@ -5,6 +5,15 @@ use gristmill_common::{Generation, Stage, TaskName};
 
 use super::*;
 
+fn summary_of_a_job() -> JobSummary {
+    let mut world = World::new();
+    let id = world.job(0, 0);
+    let output = OutputView { url: "file:///out".to_owned(), bytes: 1, records: 2, parts: 3 };
+    world.tell(Command::FinishCommit { job: id, output });
+    let Some(Entry::JobCompacted { summary, .. }) = world.scheduler.compacted(id) else { panic!("it is over") };
+    *summary
+}
+
 fn every_kind() -> Vec<Entry> {
     let job = JobId(uuid::Uuid::from_u128(1));
     let worker = WorkerId(uuid::Uuid::from_u128(2));
@@ -44,6 +53,7 @@ fn every_kind() -> Vec<Entry> {
         Entry::JobSucceeded { job, at: 6, output },
         Entry::JobFailed { job, at: 7, failure },
         Entry::JobCancelled { job, at: 8 },
+        Entry::JobCompacted { job, summary: Box::new(summary_of_a_job()) },
         Entry::JobRemoved { job },
         Entry::Granted {
             job,

@@ -166,3 +166,72 @@ fn pages_of_jobs_and_tasks_go_on_where_the_last_ended() {
     }
     assert_eq!(names, ["m0 Queued", "m1 Queued", "m2 Queued", "r0 Blocked", "r1 Blocked"]);
 }
+
+#[test]
+fn more_live_jobs_than_the_limit_are_refused_until_one_ends() {
+    let mut world = World::new();
+    let jobs: Vec<JobId> = (0..limits::LIVE_JOBS as u128).map(|n| JobId(uuid::Uuid::from_u128(1 << 64 | n))).collect();
+    let mut scheduler = Scheduler::recover(std::iter::empty(), secret(), config());
+    scheduler.start(epoch(1), Now::default());
+    let mut submit = |job| {
+        scheduler.handle(Command::SubmitJob { job, spec: Box::new(spec(1)), idempotency: None }, Now::default()).reply
+    };
+    for job in &jobs {
+        assert!(matches!(submit(*job), Reply::Submitted { .. }));
+    }
+    let more = JobId(world.id());
+    let problem = refused(submit(more), Code::Unavailable);
+    assert!(problem.detail.contains("not over yet"), "{problem}");
+    scheduler.handle(Command::CancelJob { job: jobs[0] }, Now::default());
+    let reply = scheduler
+        .handle(Command::SubmitJob { job: more, spec: Box::new(spec(1)), idempotency: None }, Now::default())
+        .reply;
+    assert!(matches!(reply, Reply::Submitted { .. }), "{reply:?}");
+}
+
+#[test]
+fn a_compacted_history_folds_to_the_same_state() {
+    let mut world = World::new();
+    let job = JobId(world.id());
+    let idempotency = Some(Idempotency { key: "key".to_owned(), body: Digest([4; 32]) });
+    world.tell(Command::SubmitJob { job, spec: Box::new(spec(1)), idempotency });
+    world.plan(job, &[(2, 0)]);
+    let other = world.job(1, 0);
+    let mut worker = world.worker("h", 2);
+    let answer = world.answered(&mut worker);
+    for name in worker.grants(&answer) {
+        worker.done(&name, Location::Nothing);
+    }
+    world.answered(&mut worker);
+    let output = OutputView { url: "url".to_owned(), bytes: 0, records: 0, parts: 2 };
+    world.tell(Command::FinishCommit { job, output });
+    assert_eq!(world.scheduler.compacted(other), None, "it is not over");
+    let compacted = world.scheduler.compacted(job).expect("it is over");
+    let fold = |entries: &[Entry]| {
+        let mut durable = Durable::default();
+        entries.iter().for_each(|entry| durable.apply(entry));
+        durable
+    };
+    let of_job = |entry: &&Entry| entry.job() == Some(job);
+    let whole = fold(&world.journal);
+    let rows = world.journal.iter().filter(of_job).count();
+    // Whatever number of the newest rows was deleted before a crash.
+    for kept in 0..rows {
+        let mut seen = 0;
+        let journal: Vec<Entry> = world
+            .journal
+            .iter()
+            .filter_map(|entry| {
+                if entry.job() != Some(job) {
+                    return Some(entry.clone());
+                }
+                seen += 1;
+                match seen {
+                    1 => Some(compacted.clone()),
+                    n => (n <= kept + 1).then(|| entry.clone()),
+                }
+            })
+            .collect();
+        assert!(fold(&journal) == whole, "{kept} rows are left behind the summary");
+    }
+}

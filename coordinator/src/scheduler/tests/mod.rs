@@ -156,6 +156,7 @@ impl World {
             returned: Vec::new(),
             holds: Vec::new(),
             draining: false,
+            no_room: None,
         };
         Hand { request, tokens: BTreeMap::new() }
     }
