@@ -148,7 +148,7 @@ pub struct CoordinatorArgs {
     #[arg(long, value_name = "BYTES", default_value_t = limits::RELAY_QUOTA_BYTES, value_parser = quantity::bytes)]
     pub relay_quota: u64,
     /// Free bytes of the data directory's disk below which no jobs, uploads or relays are taken
-    #[arg(long, value_name = "BYTES", default_value_t = limits::STORE_RESERVE_BYTES)]
+    #[arg(long, value_name = "BYTES", default_value_t = limits::STORE_RESERVE_BYTES, value_parser = quantity::bytes)]
     pub disk_reserve: u64,
     /// URL under which others reach this coordinator, such as https://mill.example
     #[arg(long, value_name = "URL")]

@@ -140,6 +140,12 @@ impl Cluster {
         bail!("the coordinator does not come up; its log:\n{}", self.coordinator_log())
     }
 
+    /// Returns the port on which the coordinator listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Kills the coordinator with SIGKILL.
     pub fn kill_coordinator(&mut self) {
         self.coordinator = None;

@@ -284,7 +284,8 @@ impl Durable {
         let may_skip = found.may_skip() > 0;
         let tasks = found.step(step).map(|at| at.tasks(stage));
         let runs = tasks.and_then(|tasks| tasks.holder(task, fence));
-        let others = tasks.map(|tasks| [tasks.running(task).map(|(of, _)| of), tasks.rival(task).map(|rival| rival.fence)]);
+        let others =
+            tasks.map(|tasks| [tasks.running(task).map(|(of, _)| of), tasks.rival(task).map(|rival| rival.fence)]);
         let newest = others.into_iter().flatten().flatten().fold(fence, Fence::max);
         if runs.is_some() {
             self.drop_out(job, step, stage, TaskRange::one(task), fence);

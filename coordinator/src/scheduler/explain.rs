@@ -277,7 +277,11 @@ fn explain_requirements(job: &Job, unable: &[(&Worker, Obstacle)], lines: &mut V
         match obstacle {
             Obstacle::NoLabel(label) => unlabelled.entry(label).or_default().push(worker.about.name.clone()),
             Obstacle::TooLittleMemory(bytes) => small.push((worker.about.name.clone(), *bytes)),
-            Obstacle::NoProgram | Obstacle::NoKind(_) | Obstacle::OtherExecutable | Obstacle::NoRoot(_) => {}
+            Obstacle::NoProgram
+            | Obstacle::NoKind(_)
+            | Obstacle::OtherExecutable
+            | Obstacle::NoRoot(_)
+            | Obstacle::NoSkips => {}
         }
     }
     for (label, names) in unlabelled {

@@ -10,7 +10,7 @@ use super::Scheduler;
 use super::entry::Entry;
 use super::range_set::task_range;
 use super::shares::Round;
-use super::soft::{TaskKey, Worker};
+use super::soft::TaskKey;
 use super::tasks::Trouble;
 
 /// From this many lost workers on a task runs alone.

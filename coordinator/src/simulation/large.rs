@@ -124,6 +124,7 @@ fn request(number: u32) -> PollRequest {
         returned: Vec::new(),
         holds: Vec::new(),
         draining: false,
+        no_room: None,
     }
 }
 

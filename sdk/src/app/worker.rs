@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use gristmill_common::limits;
 use gristmill_common::program::Kind;
+use gristmill_common::{limits, quantity};
 use gristmill_worker::{Executors, Programs, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,7 @@ pub struct WorkerArgs {
     pub state_dir: Option<PathBuf>,
 
     /// Free bytes of the state directory's disk below which no more work is taken
-    #[arg(long, env = "GRISTMILL_DISK_RESERVE", value_name = "BYTES", default_value_t = limits::WORKER_RESERVE_BYTES)]
+    #[arg(long, env = "GRISTMILL_DISK_RESERVE", value_name = "BYTES", default_value_t = limits::WORKER_RESERVE_BYTES, value_parser = quantity::bytes)]
     pub disk_reserve: u64,
 
     /// A name for people; the host's when left out

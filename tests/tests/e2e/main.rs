@@ -1,12 +1,15 @@
 //! Promises kept by real processes: one behaviour per file, the file name is the promise.
 
 mod a_damaged_output_is_made_again;
+mod a_full_disk_sends_attempts_elsewhere;
 mod abort_of_a_map_is_contained;
+mod bad_records_are_left_out_when_asked;
 mod coordinator_dies_and_returns;
 mod dev_is_a_whole_cluster_until_ctrl_c;
 mod fixture;
 mod hadoop_fs_is_a_tree_of_directories;
 mod outputs_of_a_dead_host_are_made_again;
+mod overload_is_bounded;
 mod run_counts_words_in_one_process;
 mod stragglers_get_backups;
 mod submit_speaks_to_people;
