@@ -129,17 +129,34 @@ impl Reason {
     /// Adds the record that user code was given, where the reason names none.
     #[must_use]
     pub fn or_at(mut self, place: Option<Place>) -> Self {
-        match &mut self {
+        if let Some(at) = self.place_mut() {
+            *at = at.take().or(place);
+        }
+        self
+    }
+
+    /// Returns the same reason at another record, or at none.
+    #[must_use]
+    pub fn placed(mut self, place: Option<Place>) -> Self {
+        if let Some(at) = self.place_mut() {
+            *at = place;
+        }
+        self
+    }
+
+    fn place_mut(&mut self) -> Option<&mut Option<Place>> {
+        match self {
             Self::UserError { at, .. }
             | Self::Panicked { at, .. }
             | Self::Crashed { at, .. }
             | Self::TimedOut { at, .. }
             | Self::OutOfMemory { at, .. }
             | Self::Limit { at, .. }
-            | Self::InputUnreadable { at, .. } => *at = at.take().or(place),
-            Self::InputChanged { .. } | Self::LostOutput { .. } | Self::Unreachable { .. } | Self::Worker { .. } => {}
+            | Self::InputUnreadable { at, .. } => Some(at),
+            Self::InputChanged { .. } | Self::LostOutput { .. } | Self::Unreachable { .. } | Self::Worker { .. } => {
+                None
+            }
         }
-        self
     }
 
     /// Returns the record that user code was given, where known.

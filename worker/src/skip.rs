@@ -1,18 +1,29 @@
 //! Records that user code failed at before, as an attempt is told of them: it names records exactly, and leaves some out.
 //!
-//! A program that is given one record at a time asks [`Skips::leaves_out`] before each. One that is given many at a time
-//! has to be given them singly when [`Skips::is_careful`]; one whose place is known only roughly, such as a command at the
-//! other end of a pipe, finds the record by running again over ever shorter beginnings of its input ([`first_bad`]).
+//! The data plane asks [`Skips::leaves_out`] before each record, and gives records singly when [`Skips::is_careful`]. A program
+//! whose own place is known only roughly, such as a command at the other end of a pipe, has its records found by running it
+//! again over ever shorter beginnings of its input ([`narrowed`]); what such a run writes is thrown away.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use gristmill_common::wire::Skipped;
+use gristmill_common::{Place, Reason};
+
+use crate::program::TaskDone;
 
 /// What an attempt is told of the records of its task.
 #[derive(Debug, Default)]
 pub struct Skips {
     is_careful: bool,
+    /// What the program is at when it fails is not known from here.
+    is_rough: bool,
+    /// All records behind so many are left out too, in a run that looks for one.
+    most: Option<u64>,
+    passed: AtomicU64,
+    /// The last of those many.
+    last: Mutex<Option<Place>>,
     records: Vec<(Skipped, AtomicBool)>,
     by_offset: HashMap<u64, Vec<usize>>,
 }
@@ -32,7 +43,26 @@ impl Skips {
             by_offset.entry(record.at.offset).or_default().push(index);
         }
         let records = records.into_iter().map(|record| (record, AtomicBool::new(false))).collect();
-        Self { is_careful: true, records, by_offset }
+        Self { is_careful: true, records, by_offset, ..Self::default() }
+    }
+
+    /// As this, for a program whose own place is known only roughly.
+    #[must_use]
+    pub fn rough(mut self) -> Self {
+        self.is_rough = true;
+        self
+    }
+
+    /// As this, for the first records only.
+    fn first(&self, most: u64) -> Self {
+        let records = self.records.iter().map(|(record, _)| record.clone()).collect();
+        Self { is_rough: self.is_rough, most: Some(most), ..Self::careful(records) }
+    }
+
+    /// Says whether the record that is read last says nothing about the one that the program fails at.
+    #[must_use]
+    pub fn is_rough(&self) -> bool {
+        self.is_rough
     }
 
     /// Says whether a failure has to name its record exactly.
@@ -44,10 +74,19 @@ impl Skips {
     /// Says whether the record is left out, and remembers that it was. `name` and `offset` are what a failure at it would
     /// name as its [`gristmill_common::Place`].
     pub fn leaves_out(&self, name: &str, offset: u64) -> bool {
-        let Some(indexes) = self.by_offset.get(&offset) else { return false };
-        let records = indexes.iter().filter_map(|index| self.records.get(*index));
-        let found = records.into_iter().find(|(record, _)| record.at.file == name);
-        found.inspect(|(_, is_met)| is_met.store(true, Ordering::Relaxed)).is_some()
+        let indexes = self.by_offset.get(&offset).into_iter().flatten();
+        let mut records = indexes.filter_map(|index| self.records.get(*index));
+        if let Some((_, is_met)) = records.find(|(record, _)| record.at.file == name) {
+            is_met.store(true, Ordering::Relaxed);
+            return true;
+        }
+        let before = self.passed.fetch_add(1, Ordering::Relaxed);
+        let Some(most) = self.most else { return false };
+        if before + 1 == most {
+            let place = Place { file: name.to_owned(), offset };
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        }
+        before >= most
     }
 
     /// Returns the records that the attempt met and left out.
@@ -58,13 +97,41 @@ impl Skips {
     }
 }
 
+/// Names the record at which a run failed, by running again over beginnings of its records. `whole` is what that run was told,
+/// `run` runs as it did. Of a program that does not fail again the first reason is returned, without a place.
+pub(crate) fn narrowed(
+    whole: &Skips,
+    reason: Reason,
+    mut run: impl FnMut(&Skips) -> Result<TaskDone, Reason>,
+) -> Reason {
+    let mut named = None;
+    let mut fails = |records: u64| {
+        let skips = whole.first(records);
+        match run(&skips) {
+            Ok(_) => Ok(false),
+            Err(reason) if reason.is_user_failure() => {
+                let place = skips.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+                named = Some((reason, place));
+                Ok(true)
+            }
+            Err(reason) => Err(reason),
+        }
+    };
+    let found = first_bad(whole.passed.load(Ordering::Relaxed), &mut fails).and_then(|bad| fails(bad + 1));
+    match (found, named) {
+        (Ok(true), Some((reason, place))) => reason.placed(place),
+        (Ok(_), _) => reason.placed(None),
+        (Err(other), _) => other,
+    }
+}
+
 /// Finds the first of `count` records that makes a run fail, by running over beginnings of them: `fails(n)` runs over the
 /// first `n` and says whether that failed. All of them fail together; a program whose failure does not stay where it is
 /// gets some record named, never a wrong result. Takes about log2(`count`) runs.
 ///
 /// # Errors
 /// What a run fails with otherwise.
-pub fn first_bad<E>(count: u64, mut fails: impl FnMut(u64) -> Result<bool, E>) -> Result<u64, E> {
+fn first_bad<E>(count: u64, mut fails: impl FnMut(u64) -> Result<bool, E>) -> Result<u64, E> {
     let (mut good, mut bad) = (0, count.max(1));
     while bad - good > 1 {
         let middle = good + (bad - good) / 2;
@@ -80,8 +147,6 @@ pub fn first_bad<E>(count: u64, mut fails: impl FnMut(u64) -> Result<bool, E>) -
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-
-    use gristmill_common::Place;
 
     use super::*;
 

@@ -112,6 +112,17 @@ fn run(
     }
 }
 
+/// Takes away what an unfinished commit of a job that ended otherwise left beside its output. An output that it had moved
+/// aside gets its name back, unless somebody has taken it meanwhile.
+///
+/// # Errors
+/// If something cannot be moved or deleted; calling it again goes on where it stopped.
+pub async fn abandon(job: JobId, spec: &JobSpec, store: &Store, roots: &Roots) -> Result<(), StorageError> {
+    let Some(url) = spec.output.url.clone() else { return Ok(()) };
+    let (store, roots) = (store.clone(), roots.clone());
+    blocking(move || target::Target::resolve(&url, job, &store, &roots)?.abandon()).await
+}
+
 /// Deletes the outputs of a committed job that its result does not need: all of them when the result is in files.
 ///
 /// # Errors

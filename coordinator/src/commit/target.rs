@@ -120,6 +120,21 @@ impl Target {
         }
     }
 
+    /// Takes away what an unfinished commit left.
+    pub(crate) fn abandon(&self) -> Result<(), StorageError> {
+        let Self { path, staging, aside, .. } = self;
+        if aside.symlink_metadata().is_ok() && path.symlink_metadata().is_err() {
+            fs::rename(aside, path).map_err(|error| StorageError::io("put back", path, error))?;
+            sync_directory(path.parent().unwrap_or(path))?;
+        }
+        let removed = match staging.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(staging),
+            Ok(_) => fs::remove_file(staging),
+            Err(_) => Ok(()),
+        };
+        removed.map_err(|error| StorageError::io("delete", staging, error))
+    }
+
     /// Refuses a target that is taken, unless it may be overwritten.
     pub(crate) fn check_free(&self, overwrite: bool) -> Result<(), StorageError> {
         let Ok(metadata) = self.path.symlink_metadata() else { return Ok(()) };

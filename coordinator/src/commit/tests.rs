@@ -418,3 +418,25 @@ async fn records_that_were_left_out_are_listed_beside_the_output() {
         target.check_free(true).expect("nothing but an earlier output");
     }
 }
+
+#[tokio::test]
+async fn what_an_unfinished_commit_left_is_taken_away_and_the_old_output_is_back() {
+    for stop in 0..9 {
+        let mut job = Job::new("out/", true).await;
+        let own = std::mem::replace(&mut job.world.job, JobId(uuid::Uuid::from_u128(1)));
+        let parts =
+            std::mem::replace(&mut job.parts, (0..2).map(|index| (index, Fence(0), Output::default())).collect());
+        job.commit().await.expect("an earlier job");
+        let before = job.files();
+        (job.world.job, job.parts) = (own, parts);
+        job.spec.output.overwrite = true;
+        let (begun, _) = job.run_until(stop);
+        if begun.last() == Some(&"give the output its name") {
+            break;
+        }
+        let World { job: id, store, roots, .. } = &job.world;
+        abandon(*id, &job.spec, store, roots).await.expect("taken away");
+        abandon(*id, &job.spec, store, roots).await.expect("once more");
+        assert_eq!(job.files(), before, "after {begun:?}");
+    }
+}

@@ -69,7 +69,10 @@ impl Effects {
             Entry::JobSubmitted { job, spec, .. } => self.plan(*job, spec),
             Entry::CommitStarted { job } => self.commit(*job, scheduler),
             Entry::JobSucceeded { job, .. } => self.sweep(vec![*job]),
-            Entry::JobFailed { job, .. } | Entry::JobCancelled { job, .. } => self.drop_blobs(*job),
+            Entry::JobFailed { job, .. } | Entry::JobCancelled { job, .. } => {
+                self.drop_blobs(*job);
+                self.abandon(*job, scheduler);
+            }
             Entry::JobRemoved { job } => self.forget(*job),
             Entry::EpochStarted { .. }
             | Entry::JobPlanned { .. }
@@ -176,6 +179,18 @@ impl Effects {
     pub(super) fn drop_blobs(&self, job: JobId) {
         let surroundings = self.surroundings.clone();
         self.spawn(async move { drop_blobs(&surroundings, job).await });
+    }
+
+    /// Takes away what an unfinished commit of a job that ended otherwise left beside its output.
+    pub(super) fn abandon(&self, job: JobId, scheduler: &Scheduler) {
+        let Some(spec) = scheduler.spec(job).filter(|spec| spec.output.url.is_some()) else { return };
+        let surroundings = self.surroundings.clone();
+        self.spawn(async move {
+            let Surroundings { store, roots } = &surroundings;
+            if let Err(error) = commit::abandon(job, &spec, store, roots).await {
+                tracing::warn!(%job, %error, "what an unfinished commit left stays until the next start");
+            }
+        });
     }
 
     /// Deletes all that is left of a removed job; its rows last, so that a crash in between begins again.

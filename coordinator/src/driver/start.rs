@@ -183,6 +183,7 @@ fn resume(effects: &Effects, scheduler: &Scheduler, leftovers: Leftovers) {
     }
     for job in leftovers.ended.iter().filter(|job| !removed.contains(job)) {
         effects.drop_blobs(*job);
+        effects.abandon(*job, scheduler);
     }
     for job in scheduler.planning_jobs() {
         if let Some(spec) = scheduler.spec(job) {

@@ -299,8 +299,8 @@ impl Durable {
         match blame {
             Blame::User => {
                 trouble.failures += 1;
-                if let Some(at) = super::skip::place_of(reason).filter(|_| may_skip) {
-                    tasks.bad.entry(task).or_default().note(at, fence, newest);
+                if may_skip && super::skip::may_be_cured(reason) {
+                    tasks.bad.entry(task).or_default().note(reason.place(), fence, newest);
                 }
             }
             Blame::Worker => {

@@ -3,7 +3,8 @@
 //! The rules. The first failure of a task at a record makes its later attempts careful: they name records exactly, where
 //! the first may have named a block. Two failures at one place, one of them by a careful attempt, and the record is left
 //! out: a durable fact, so that a map that is lost and made again leaves out the same. That forgives the failures that
-//! found it; the job's quota bounds how often. A place that fails although it is left out is no record's fault, and counts.
+//! found it; the job's quota bounds how often. A place that fails although it is left out is no record's fault, and counts. A
+//! program that cannot say where it failed is run again by its worker until it can be said, which is one failure.
 //! Of a reduce the record is the group of values, named by the number of its first one in the partition.
 
 use gristmill_common::api::SkippedView;
@@ -38,13 +39,14 @@ struct Suspect {
 }
 
 impl BadRecords {
-    /// Takes in a failure; `running` is the newest attempt that was granted before it was known.
-    pub(super) fn note(&mut self, at: &Place, fence: Fence, running: Fence) {
+    /// Takes in a failure, perhaps at no known place; `running` is the newest attempt that was granted before it was known.
+    pub(super) fn note(&mut self, at: Option<&Place>, fence: Fence, running: Fence) {
         let is_first = self.rough_until == Fence(0);
         let is_exact = !is_first && fence > self.rough_until;
         if is_first {
             self.rough_until = fence.max(running);
         }
+        let Some(at) = at else { return };
         match &mut self.suspect {
             Some(suspect) if suspect.at == *at => {
                 suspect.times += 1;
@@ -71,20 +73,20 @@ impl BadRecords {
     }
 }
 
-/// The record that user code was at when it failed, of failures that leaving it out may cure.
-pub(super) fn place_of(reason: &Reason) -> Option<&Place> {
+/// Says whether leaving out a record may cure a failure.
+pub(super) fn may_be_cured(reason: &Reason) -> bool {
     match reason {
-        Reason::UserError { at, .. }
-        | Reason::Panicked { at, .. }
-        | Reason::Crashed { at, .. }
-        | Reason::TimedOut { at, .. }
-        | Reason::OutOfMemory { at, .. }
-        | Reason::Limit { at, .. } => at.as_ref(),
+        Reason::UserError { .. }
+        | Reason::Panicked { .. }
+        | Reason::Crashed { .. }
+        | Reason::TimedOut { .. }
+        | Reason::OutOfMemory { .. }
+        | Reason::Limit { .. } => true,
         Reason::InputChanged { .. }
         | Reason::InputUnreadable { .. }
         | Reason::LostOutput { .. }
         | Reason::Unreachable { .. }
-        | Reason::Worker { .. } => None,
+        | Reason::Worker { .. } => false,
     }
 }
 

@@ -125,6 +125,8 @@ struct Attempt<'m, M> {
 impl<M: MapFunction> Attempt<'_, M> {
     fn enter(&mut self, spot: Spot, name: &str, offset: u64) -> Result<(), Reason> {
         self.out.enter(Arc::from(name));
+        // A command that is killed was at some record before this one, nobody knows which.
+        let spot = if self.skips.is_rough() { Spot::Nowhere } else { spot };
         self.out.position().enter(spot, offset);
         let started = self.mapper.start(&Start { name, offset }, &mut self.out);
         started.map_err(|error| failure::user(&error, Some(self.out.place())))

@@ -43,7 +43,8 @@ pub fn reduce<R: ReduceFunction, C: Accumulate>(
 ) -> Result<TaskDone, Reason> {
     let total = task.sections.iter().map(|section| section.len).sum();
     task.position.begin(task.fence, total);
-    task.position.enter(Spot::Partition(task.name.index), 0);
+    let spot = if task.skips.is_rough() { Spot::Nowhere } else { Spot::Partition(task.name.index) };
+    task.position.enter(spot, 0);
     let stage = Passes {
         name: task.name,
         fence: task.fence,

@@ -9,9 +9,9 @@ use std::sync::atomic::AtomicBool;
 
 use gristmill_client::ClientError;
 use gristmill_common::plan::{PlannedStep, SplitInput};
-use gristmill_common::program::{BundleFile, Program as UserCode};
+use gristmill_common::program::{BundleFile, Kind, Program as UserCode};
 use gristmill_common::reason::bounded;
-use gristmill_common::wire::{Done, LogHead, NamedFile, Outcome, OutputsAnswer, PlanAnswer, SplitsAnswer};
+use gristmill_common::wire::{Done, LogHead, NamedFile, Outcome, OutputsAnswer, PlanAnswer, SplitsAnswer, TaskSkips};
 use gristmill_common::{Code, Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
 use gristmill_storage::Roots;
 
@@ -26,7 +26,7 @@ use crate::command::{CommandProgram, Pool};
 use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::program::{InputPiece, MapInput, MapTask, Program, Programs, ReduceTask, TaskDone};
-use crate::skip::Skips;
+use crate::skip::{Skips, narrowed};
 use crate::supervisor::clock::Stopwatch;
 
 /// Runs attempts one after the other.
@@ -76,6 +76,21 @@ pub(crate) struct Batch {
     source: Source,
     /// Of tasks that failed at a record before.
     skips: BTreeMap<u32, Skips>,
+}
+
+/// One attempt of a batch.
+struct Turn<'a> {
+    program: &'a dyn Program,
+    batch: &'a Batch,
+    step: &'a PlannedStep,
+    task: u32,
+    fence: Fence,
+}
+
+/// Says whether a failure's record is to be looked for: its program cannot say where it was.
+fn is_to_narrow(skips: &Skips, reason: &Reason) -> bool {
+    let is_of_input = matches!(reason, Reason::InputChanged { .. } | Reason::InputUnreadable { .. });
+    skips.is_rough() && reason.is_user_failure() && !is_of_input
 }
 
 enum Source {
@@ -165,17 +180,23 @@ impl<'a> Attempts<'a> {
             Stage::Map => Source::Splits(self.splits_of(token)?),
             Stage::Reduce => Source::Table(self.table_of(token, &grant)?),
         };
-        let skips = if plan.may_skip { self.skips_of(token)? } else { BTreeMap::new() };
+        let is_rough =
+            plan.head.steps.get(usize::from(grant.step)).is_some_and(|step| step.program().kind() != Kind::Native);
+        let skips = if plan.may_skip { self.skips_of(token, is_rough)? } else { BTreeMap::new() };
         Ok(Batch { token: token.to_owned(), grant, plan, source, skips })
     }
 
     /// Asked for each time: the next grant may leave out more.
-    fn skips_of(&self, token: &str) -> Result<BTreeMap<u32, Skips>, Reason> {
+    fn skips_of(&self, token: &str, is_rough: bool) -> Result<BTreeMap<u32, Skips>, Reason> {
         let answer = self.coordinator.call("fetch the records to leave out", |client| {
             let token = token.to_owned();
             async move { client.skips(&token).await }
         })?;
-        Ok(answer.tasks.into_iter().map(|bad| (bad.task, Skips::careful(bad.records))).collect())
+        let careful = |bad: TaskSkips| {
+            let skips = Skips::careful(bad.records);
+            (bad.task, if is_rough { skips.rough() } else { skips })
+        };
+        Ok(answer.tasks.into_iter().map(careful).collect())
     }
 
     fn plan_of(&mut self, token: &str, job: JobId) -> Result<Arc<PlanAnswer>, Reason> {
@@ -274,9 +295,12 @@ impl<'a> Attempts<'a> {
         let program = self.program(step, &batch.token)?;
         self.position.begin(fence, 0);
         let is_part = step.reduces == 0 || batch.grant.stage == Stage::Reduce;
+        let none = Skips::none();
+        let skips = batch.skips.get(&task).unwrap_or(&none);
+        let turn = Turn { program: &*program, batch, step, task, fence };
         let done = match &batch.source {
-            Source::Splits(splits) => self.map(&*program, batch, step, splits, task, fence)?,
-            Source::Table(table) => self.reduce(&*program, batch, step, table, task, fence)?,
+            Source::Splits(splits) => self.map(&turn, splits, skips)?,
+            Source::Table(table) => self.reduce(&turn, table, skips)?,
         };
         let made = Made {
             token: &batch.token,
@@ -288,7 +312,7 @@ impl<'a> Attempts<'a> {
             summary: done.summary,
         };
         let output = self.outputs.place(&self.coordinator, &made)?;
-        let skipped = batch.skips.get(&task).map(Skips::left_out).unwrap_or_default();
+        let skipped = skips.left_out();
         // A no-op map leaves nothing to clean, and a hundred thousand of them a second leave no time to look.
         if output.records > 0 || batch.grant.stage == Stage::Reduce {
             self.clean();
@@ -313,15 +337,18 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    fn map(
-        &self,
-        program: &dyn Program,
-        batch: &Batch,
-        step: &PlannedStep,
-        splits: &SplitsAnswer,
-        task: u32,
-        fence: Fence,
-    ) -> Result<TaskDone, Reason> {
+    fn map(&self, turn: &Turn<'_>, splits: &SplitsAnswer, skips: &Skips) -> Result<TaskDone, Reason> {
+        match self.map_once(turn, splits, skips) {
+            Err(reason) if is_to_narrow(skips, &reason) => Err(narrowed(skips, reason, |skips| {
+                self.clean();
+                self.map_once(turn, splits, skips)
+            })),
+            done => done,
+        }
+    }
+
+    fn map_once(&self, turn: &Turn<'_>, splits: &SplitsAnswer, skips: &Skips) -> Result<TaskDone, Reason> {
+        let Turn { program, batch, step, task, fence } = *turn;
         let inputs;
         let input = match split(splits, &batch.grant, task) {
             None => return Err(Reason::Worker { message: format!("the plan has no split for task {task}") }),
@@ -340,7 +367,6 @@ impl<'a> Attempts<'a> {
                 MapInput::Pieces { pieces, inputs: &inputs }
             }
         };
-        let none = Skips::none();
         let map = MapTask {
             job: batch.grant.job,
             name: batch.grant.task(task),
@@ -352,7 +378,7 @@ impl<'a> Attempts<'a> {
             position: Arc::clone(&self.position),
             log: self.log.clone(),
             cancel: Arc::clone(&self.cancel),
-            skips: batch.skips.get(&task).unwrap_or(&none),
+            skips,
         };
         guarded(|| program.map(&step.args, map)).unwrap_or_else(|message| Err(self.panicked(message, Some(splits))))
     }
@@ -372,36 +398,28 @@ impl<'a> Attempts<'a> {
 
     /// A section that is damaged or out of reach is looked for once more before its map has to run again: within a generation,
     /// outputs are relayed, and the table that is remembered does not know it.
-    fn reduce(
-        &mut self,
-        program: &dyn Program,
-        batch: &Batch,
-        step: &PlannedStep,
-        table: &OutputsAnswer,
-        task: u32,
-        fence: Fence,
-    ) -> Result<TaskDone, Setback> {
-        let reason = match self.reduce_once(program, batch, step, table, task, fence) {
+    fn reduce(&mut self, turn: &Turn<'_>, table: &OutputsAnswer, skips: &Skips) -> Result<TaskDone, Setback> {
+        let reason = match self.reduce_once(turn, table, skips) {
             Ok(done) => return Ok(done),
             Err(reason @ (Reason::LostOutput { .. } | Reason::Unreachable { .. })) => reason,
+            Err(reason) if is_to_narrow(skips, &reason) => {
+                let reason = narrowed(skips, reason, |skips| {
+                    self.clean();
+                    self.reduce_once(turn, table, skips)
+                });
+                return Err(reason.into());
+            }
             Err(reason) => return Err(reason.into()),
         };
         tracing::warn!(%reason, "looking for the map output once more");
         self.clean();
         self.table = None;
-        let table = self.table_of(&batch.token, &batch.grant)?;
-        Ok(self.reduce_once(program, batch, step, &table, task, fence)?)
+        let table = self.table_of(&turn.batch.token, &turn.batch.grant)?;
+        Ok(self.reduce_once(turn, &table, skips)?)
     }
 
-    fn reduce_once(
-        &mut self,
-        program: &dyn Program,
-        batch: &Batch,
-        step: &PlannedStep,
-        table: &OutputsAnswer,
-        task: u32,
-        fence: Fence,
-    ) -> Result<TaskDone, Reason> {
+    fn reduce_once(&mut self, turn: &Turn<'_>, table: &OutputsAnswer, skips: &Skips) -> Result<TaskDone, Reason> {
+        let Turn { program, batch, step, task, fence } = *turn;
         let mut finder = Sections {
             coordinator: &self.coordinator,
             state_dir: &self.state_dir,
@@ -409,7 +427,6 @@ impl<'a> Attempts<'a> {
             holders: &mut self.holders,
         };
         let sections = finder.all(&batch.token, &batch.grant, task, &table.outputs)?;
-        let none = Skips::none();
         let reduce = ReduceTask {
             job: batch.grant.job,
             name: batch.grant.task(task),
@@ -421,7 +438,7 @@ impl<'a> Attempts<'a> {
             position: Arc::clone(&self.position),
             log: self.log.clone(),
             cancel: Arc::clone(&self.cancel),
-            skips: batch.skips.get(&task).unwrap_or(&none),
+            skips,
         };
         guarded(|| program.reduce(&step.args, reduce)).unwrap_or_else(|message| Err(self.panicked(message, None)))
     }

@@ -86,6 +86,7 @@ impl Bench {
         let output = self.dir.path().join("map");
         let _ = std::fs::remove_file(&output);
         let step = self.step();
+        let skips = crate::skip::Skips::none();
         let task = MapTask {
             job: JobId(uuid::Uuid::nil()),
             name: TaskName { step: 0, stage: Stage::Map, index: 0 },
@@ -97,6 +98,7 @@ impl Bench {
             position: Arc::new(Position::in_memory()),
             cancel: Arc::new(AtomicBool::new(false)),
             log: AttemptLog::default(),
+            skips: &skips,
         };
         let numbered = matches!(task.input, MapInput::Generated { .. });
         let peer = mapper.map(|program| self.fake(program));
@@ -119,6 +121,7 @@ impl Bench {
         let step = self.step();
         let bytes = run.map(|run| run.section_bytes(partition)).filter(|bytes| !bytes.is_empty());
         let section = bytes.map(|bytes| Section { map: 0, fence: Fence(1), len: bytes.len(), bytes: Box::new(bytes) });
+        let skips = crate::skip::Skips::none();
         let task = ReduceTask {
             job: JobId(uuid::Uuid::nil()),
             name: TaskName { step: 0, stage: Stage::Reduce, index: partition },
@@ -130,6 +133,7 @@ impl Bench {
             position: Arc::new(Position::in_memory()),
             cancel: Arc::new(AtomicBool::new(false)),
             log: AttemptLog::default(),
+            skips: &skips,
         };
         data::reduce(task, reducer, None::<&NoCombiner>).expect("reduced");
         text_of(std::fs::File::open(&output).ok().map(|file| RunFile::open(file).expect("a part")).as_ref())

@@ -196,7 +196,6 @@ fn a_compacted_history_folds_to_the_same_state() {
     let idempotency = Some(Idempotency { key: "key".to_owned(), body: Digest([4; 32]) });
     world.tell(Command::SubmitJob { job, spec: Box::new(spec(1)), idempotency });
     world.plan(job, &[(2, 0)]);
-    let other = world.job(1, 0);
     let mut worker = world.worker("h", 2);
     let answer = world.answered(&mut worker);
     for name in worker.grants(&answer) {
@@ -204,6 +203,7 @@ fn a_compacted_history_folds_to_the_same_state() {
     }
     world.answered(&mut worker);
     let output = OutputView { url: "url".to_owned(), bytes: 0, records: 0, parts: 2 };
+    let other = world.job(1, 0);
     world.tell(Command::FinishCommit { job, output });
     assert_eq!(world.scheduler.compacted(other), None, "it is not over");
     let compacted = world.scheduler.compacted(job).expect("it is over");

@@ -104,6 +104,17 @@ impl Bench {
         mapper: &mut M,
         combiner: Option<C>,
     ) -> Result<TaskDone, Reason> {
+        self.map_with(&self.skips, step, input, mapper, combiner)
+    }
+
+    fn map_with<M: MapFunction, C: Accumulate>(
+        &self,
+        skips: &Skips,
+        step: &PlannedStep,
+        input: MapInput<'_>,
+        mapper: &mut M,
+        combiner: Option<C>,
+    ) -> Result<TaskDone, Reason> {
         let task = MapTask {
             job: gristmill_common::JobId(uuid::Uuid::nil()),
             name: TaskName { step: 0, stage: Stage::Map, index: 0 },
@@ -115,7 +126,7 @@ impl Bench {
             position: Arc::clone(&self.position),
             log: AttemptLog::default(),
             cancel: Arc::clone(&self.cancel),
-            skips: &self.skips,
+            skips,
         };
         map::map_with(task, mapper, combiner, write_tabbed, self.buffer_bytes)
     }

@@ -74,3 +74,49 @@ fn generated_records_are_named_and_left_out_by_their_number() {
     let done = bench.map(&step(1), input, &mut Picky::<true>, NONE).expect("done");
     assert_eq!((done.records_in, done.summary.records), (2, 2));
 }
+
+/// Knows only at the end that something was wrong, as a command does at the other end of a pipe.
+#[derive(Default)]
+struct Late(bool);
+
+impl MapFunction for Late {
+    const UNIT: Unit = Unit::Record;
+
+    fn start(&mut self, _: &Start<'_>, _: &mut Collector) -> Result<()> {
+        Ok(())
+    }
+
+    fn map(&mut self, bytes: &[u8], out: &mut Collector) -> Result<()> {
+        self.0 |= bytes == b"bad";
+        out.emit(|key| key.extend_from_slice(bytes), |_| {});
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut Collector) -> Result<()> {
+        anyhow::ensure!(!self.0, "something was bad");
+        Ok(())
+    }
+}
+
+#[test]
+fn records_of_a_program_that_cannot_say_where_it_failed_are_found_by_running_it_again() {
+    let files = Files::of(&[TEXT]);
+    let bench = Bench::new();
+    let run = |skips: &Skips| {
+        let _ = std::fs::remove_file(bench.output());
+        let input = MapInput::Pieces { pieces: files.whole(), inputs: &files };
+        bench.map_with(skips, &step(1), input, &mut Late::default(), NONE)
+    };
+    let mut left_out = Vec::new();
+    for expected in [8, 18] {
+        let whole = Skips::careful(left_out.clone()).rough();
+        let reason = run(&whole).expect_err("bad");
+        assert_eq!(reason.place(), None);
+        let at = crate::skip::narrowed(&whole, reason, run).place().expect("found").clone();
+        assert_eq!((at.file.as_str(), at.offset), ("file:///in/0", expected));
+        left_out.push(Skipped { at, why: String::new() });
+    }
+    let whole = Skips::careful(left_out.clone()).rough();
+    assert_eq!(run(&whole).expect("done").records_in, 4);
+    assert_eq!(whole.left_out(), left_out);
+}
