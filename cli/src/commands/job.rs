@@ -12,6 +12,7 @@ use gristmill_sdk::app::exit::Exit;
 use gristmill_sdk::app::follow::{self, Watched};
 use gristmill_sdk::app::progress::{Progress, grouped, size};
 
+use super::logs;
 use crate::table::{duration, harmless};
 use crate::view::Format;
 
@@ -59,6 +60,16 @@ enum JobCommand {
     Events(Which),
     /// List a job's tasks
     Tasks(Which),
+    /// Print what attempts wrote: those of a task, or all that failed
+    Logs {
+        #[command(flatten)]
+        which: Which,
+        /// A task, such as m12 or r3
+        task: Option<TaskName>,
+        /// Print what comes until the job is over
+        #[arg(short, long)]
+        follow: bool,
+    },
     /// End a job without a result
     Cancel(Which),
     /// Forget a job that is over, with its output and history; uploaded inputs stay
@@ -91,6 +102,7 @@ pub(crate) async fn run(args: &JobArgs) -> Result<Exit> {
         }
         JobCommand::Events(which) => events(&client, args.format, &which.job).await?,
         JobCommand::Tasks(which) => tasks(&client, args.format, &which.job).await?,
+        JobCommand::Logs { which, task, follow } => return logs::run(&client, &which.job, *task, *follow).await,
         JobCommand::Cancel(which) => {
             let job = client.cancel(&which.job).await?;
             args.format.one(&job, |job| format!("{} {}", job.id, job.state.word()), &job.id.to_string())?;

@@ -5,6 +5,7 @@ pub(crate) mod coordinator;
 pub(crate) mod dev;
 pub(crate) mod hadoop;
 pub(crate) mod job;
+pub(crate) mod logs;
 pub(crate) mod output;
 pub(crate) mod store;
 pub(crate) mod worker;

@@ -19,6 +19,7 @@ use super::coordinator::{Coordinator, RemoteReader, worker_failure};
 use super::guard::guarded;
 use super::inputs::GrantInputs;
 use super::outputs::{Made, Outputs};
+use super::printed::Printed;
 use super::protocol::Hello;
 use super::sections::Sections;
 use crate::bundles::Bundles;
@@ -44,6 +45,7 @@ pub(crate) struct Attempts<'a> {
     /// Of the attempt that runs.
     log: AttemptLog,
     spawners: Arc<Pool>,
+    printed: Option<Printed>,
     holders: BTreeMap<WorkerId, Option<PathBuf>>,
     /// Of the last job.
     plan: Option<(JobId, Arc<PlanAnswer>)>,
@@ -143,6 +145,7 @@ impl<'a> Attempts<'a> {
         programs: &'a Programs,
         position: Arc<Position>,
         cancel: Arc<AtomicBool>,
+        printed: Option<Printed>,
     ) -> io::Result<Self> {
         let spills = hello.scratch.join("spills");
         fs::create_dir_all(&spills)?;
@@ -161,6 +164,7 @@ impl<'a> Attempts<'a> {
             bundles: Arc::new(Bundles::new(&hello.state_dir)),
             log: AttemptLog::default(),
             spawners: Arc::new(Pool::new(hello.scratch.clone())),
+            printed,
             holders: BTreeMap::new(),
             plan: None,
             splits: None,
@@ -274,6 +278,9 @@ impl<'a> Attempts<'a> {
 
     /// Sends what the attempt wrote, if it wrote anything. A log that does not arrive is no reason to fail a task.
     fn hand_over_log(&self, batch: &Batch, task: u32, result: &Result<Done, Setback>) {
+        if let Some(printed) = &self.printed {
+            printed.drain(&self.log);
+        }
         if self.log.is_empty() || matches!(result, Err(Setback::NotNow)) {
             return;
         }

@@ -10,6 +10,7 @@ mod guard;
 mod inputs;
 mod outputs;
 mod pipe;
+mod printed;
 mod protocol;
 mod sections;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub(crate) use attempt::place;
 pub(crate) use coordinator::{Coordinator, RemoteReader, worker_failure};
 pub(crate) use outputs::file_body;
 pub(crate) use pipe::ChannelLink;
+pub(crate) use printed::{Printed, left_behind};
 pub(crate) use protocol::{Hello, LINE_BYTES, Order, RangeResult, Reply};
 
 use crate::command::{self, SPAWNER_ARGUMENT};
@@ -62,7 +64,8 @@ pub fn main(programs: &Programs) -> ExitCode {
             return Err(std::io::Error::other("this is started by a worker, not by a person"));
         };
         let position = Arc::new(Position::at_path(&hello.scratch.join(POSITION_FILE))?);
-        serve(&mut link, &hello, programs, position, Arc::new(AtomicBool::new(false)))
+        let printed = Printed::take_stdio(&hello.scratch)?;
+        serve(&mut link, &hello, programs, position, Arc::new(AtomicBool::new(false)), Some(printed))
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,15 +82,17 @@ fn complain(error: &std::io::Error) {
     eprintln!("executor: {error}");
 }
 
-/// Runs what is ordered until there are no more orders.
+/// Runs what is ordered until there are no more orders. `printed` catches what native user code prints; a thread has no
+/// standard streams of its own.
 pub(crate) fn serve(
     link: &mut dyn Link,
     hello: &Hello,
     programs: &Programs,
     position: Arc<Position>,
     cancel: Arc<AtomicBool>,
+    printed: Option<Printed>,
 ) -> std::io::Result<()> {
-    let mut attempts = Attempts::new(hello, programs, position, Arc::clone(&cancel))?;
+    let mut attempts = Attempts::new(hello, programs, position, Arc::clone(&cancel), printed)?;
     while let Some(order) = link.receive() {
         let Order::Run { token, tasks } = order else { continue };
         if !run_batch(link, &mut attempts, &token, tasks, &cancel) || !link.send(Reply::Idle) {

@@ -189,7 +189,8 @@ fn serve_one(scripted: &Scripted, grant: &GrantName, programs: &Programs) -> Vec
     let order = Order::Run { token: token(grant), tasks: grant.tasks };
     let mut link = Script { orders: vec![order].into_iter(), replies: Vec::new() };
     let (position, cancel) = (Arc::clone(&scripted.position), Arc::default());
-    super::serve(&mut link, &hello(scripted.url.clone(), &scripted.dir), programs, position, cancel).expect("served");
+    super::serve(&mut link, &hello(scripted.url.clone(), &scripted.dir), programs, position, cancel, None)
+        .expect("served");
     link.replies
 }
 

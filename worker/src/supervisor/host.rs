@@ -16,7 +16,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 
 use crate::config::Executors;
-use crate::executor::{self, ChannelLink, Hello, LINE_BYTES, Order, POSITION_FILE, Reply};
+use crate::executor::{self, ChannelLink, Hello, LINE_BYTES, Order, POSITION_FILE, Reply, left_behind};
+use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::program::Programs;
 use crate::signals;
@@ -96,7 +97,7 @@ fn start_thread(programs: Programs, hello: Hello, scratch: PathBuf) -> io::Resul
     let (positions, cancelled) = (Arc::clone(&position), Arc::clone(&cancel));
     std::thread::Builder::new().name("executor".to_owned()).stack_size(STACK_BYTES).spawn(move || {
         let mut link = ChannelLink { orders: ordered, replies: reply };
-        if let Err(error) = executor::serve(&mut link, &hello, &programs, positions, cancelled) {
+        if let Err(error) = executor::serve(&mut link, &hello, &programs, positions, cancelled, None) {
             tracing::error!(%error, "the executor cannot work");
         }
         // The thread may outlive its host by far; nobody else knows when its files are free.
@@ -134,33 +135,42 @@ impl Host {
         }
     }
 
-    /// Ends the executor, whatever it is doing. A thread cannot be ended: it is asked to, and left alone.
-    pub(crate) async fn kill(self) {
+    /// Ends the executor, whatever it is doing, and returns what its attempt printed. A thread cannot be ended: it is asked to,
+    /// and left alone.
+    pub(crate) async fn kill(self) -> AttemptLog {
         match self.kind {
             Kind::Process(mut process) => {
                 kill_group(&process.child);
                 let _ = process.child.wait().await;
+                let printed = left_behind(&self.scratch);
                 let _ = fs::remove_dir_all(&self.scratch);
+                printed
             }
-            Kind::Thread { cancel, .. } => cancel.store(true, Ordering::Relaxed),
+            Kind::Thread { cancel, .. } => {
+                cancel.store(true, Ordering::Relaxed);
+                AttemptLog::default()
+            }
         }
     }
 
-    /// Says how an executor ended that did so by itself.
-    pub(crate) async fn death(self, at: Option<Place>) -> Reason {
+    /// Says how an executor ended that did so by itself, and what its attempt printed.
+    pub(crate) async fn death(self, at: Option<Place>) -> (Reason, AttemptLog) {
         match self.kind {
             Kind::Process(mut process) => {
                 // What it started may still run. Before the wait: afterwards its number may be another's.
                 kill_group(&process.child);
                 let status = process.child.wait().await;
+                let printed = left_behind(&self.scratch);
                 let _ = fs::remove_dir_all(&self.scratch);
-                match status {
+                let reason = match status {
                     Ok(status) => reason_of(status, oom_kills() > process.oom_kills, at),
                     Err(error) => Reason::Worker { message: format!("cannot tell how the executor ended: {error}") },
-                }
+                };
+                (reason, printed)
             }
             Kind::Thread { .. } => {
-                Reason::Worker { message: "the executor's thread ended; the worker's log says why".to_owned() }
+                let message = "the executor's thread ended; the worker's log says why".to_owned();
+                (Reason::Worker { message }, AttemptLog::default())
             }
         }
     }

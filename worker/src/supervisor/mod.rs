@@ -132,7 +132,8 @@ impl Supervisor {
             exchange.hold_job(job);
         }
         let maker = Maker { executors: config.executors.clone(), programs, hello: hello(config, &state) };
-        let slots = (0..config.slots as usize).map(|number| start_slot(number, &maker, &state, &say)).collect();
+        let slots =
+            (0..config.slots as usize).map(|number| start_slot(number, &maker, &state, &say, &client)).collect();
         Ok(Self {
             relays: Relays::new(client.clone(), Arc::clone(&state), lose),
             polls: Polls::new(client, answers),
@@ -385,7 +386,13 @@ fn hello(config: &WorkerConfig, state: &StateDir) -> Hello {
     }
 }
 
-fn start_slot(number: usize, maker: &Maker, state: &StateDir, say: &UnboundedSender<FromSlot>) -> SlotHandle {
+fn start_slot(
+    number: usize,
+    maker: &Maker,
+    state: &StateDir,
+    say: &UnboundedSender<FromSlot>,
+    client: &WorkerClient,
+) -> SlotHandle {
     let (orders, receive) = unbounded_channel();
     let slot = Slot {
         number,
@@ -395,6 +402,7 @@ fn start_slot(number: usize, maker: &Maker, state: &StateDir, say: &UnboundedSen
         say: say.clone(),
         started: 0,
         backoff: Backoff::default(),
+        client: client.clone(),
     };
     SlotHandle { orders, task: tokio::spawn(slot.run()), work: None }
 }

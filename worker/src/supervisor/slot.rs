@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill_client::Backoff;
-use gristmill_common::wire::Outcome;
-use gristmill_common::{Fence, Reason, TaskRange};
+use gristmill_client::{Backoff, WorkerClient, retry};
+use gristmill_common::reason::bounded;
+use gristmill_common::wire::{LogHead, Outcome};
+use gristmill_common::{Fence, Reason, TaskRange, limits};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -18,6 +19,7 @@ use super::clock::Stopwatch;
 use super::host::{Host, Maker};
 use crate::exchange::Work;
 use crate::executor::{Order, RangeResult, Reply, place};
+use crate::log::AttemptLog;
 use crate::position::{Position, Snapshot};
 
 /// How often progress is looked at, at most.
@@ -58,6 +60,8 @@ pub(crate) struct Slot {
     pub(crate) say: UnboundedSender<FromSlot>,
     pub(crate) started: u64,
     pub(crate) backoff: Backoff,
+    /// For the logs of attempts whose executor died.
+    pub(crate) client: WorkerClient,
 }
 
 /// What is being run.
@@ -152,17 +156,17 @@ impl Slot {
             }
             End::Dead => {
                 let begun = batch.timeout.is_some();
-                let reason = host.death(at).await;
+                let (reason, log) = host.death(at).await;
                 let _ = (!begun).then(|| self.backoff.draw());
                 // Before user code ran, whatever killed the executor was not its fault.
                 let reason = if begun { reason } else { Reason::Worker { message: format!("no executor: {reason}") } };
-                self.blame(&mut batch, &position, reason);
+                self.blame(&mut batch, &position, reason, &log).await;
                 None
             }
             End::TimedOut(timeout) => {
-                host.kill().await;
+                let log = host.kill().await;
                 let after_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-                self.blame(&mut batch, &position, Reason::TimedOut { after_ms, at });
+                self.blame(&mut batch, &position, Reason::TimedOut { after_ms, at }, &log).await;
                 None
             }
             End::Unwanted => {
@@ -255,11 +259,24 @@ impl Slot {
     }
 
     /// Reports the attempt that was running as failed; the first one if none had begun.
-    fn blame(&self, batch: &mut Batch, position: &Position, reason: Reason) {
+    async fn blame(&self, batch: &mut Batch, position: &Position, reason: Reason, log: &AttemptLog) {
         let running = batch.running(position.snapshot().fence);
         let Some(task) = running.or_else(|| batch.open.first().copied()) else { return };
         batch.open.remove(&task);
+        if !log.is_empty() {
+            self.hand_over(log, &batch.work, task, &reason).await;
+        }
         self.fail(&batch.work, TaskRange::one(task), &reason);
+    }
+
+    /// Sends what the attempt printed before its executor ended. A log that does not arrive keeps no report back.
+    async fn hand_over(&self, log: &AttemptLog, work: &Work, task: u32, reason: &Reason) {
+        let head = LogHead { failed: Some(bounded(reason.to_string())) };
+        let (token, text, patience) = (&work.grant.token, log.text(), Duration::from_millis(limits::LOG_PATIENCE_MS));
+        let sent = retry::idempotent(patience, || self.client.put_log(token, task, &head, &text)).await;
+        if let Err(error) = sent {
+            tracing::warn!(task = %work.grant.name.task(task), %error, "the log of an attempt is not kept");
+        }
     }
 
     fn fail(&self, work: &Work, tasks: TaskRange, reason: &Reason) {
