@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gristmill_common::{Fence, Reason};
-use gristmill_runs::{PartWriter, RunHeader, RunSummary, RunWriter};
+use gristmill_runs::{PartWriter, RunError, RunFile, RunHeader, RunSummary, RunWriter};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::failure;
 
@@ -15,6 +16,24 @@ const BUFFER_BYTES: usize = 64 << 10;
 fn create(path: &PathBuf) -> Result<BufWriter<File>, Reason> {
     let file = File::create(path).map_err(|error| failure::worker(format!("{}: {error}", path.display())))?;
     Ok(BufWriter::with_capacity(BUFFER_BYTES, file))
+}
+
+/// What stands for the fence in the header of an attempt's `number`-th run of its own: never a fence, and another one for
+/// each run, so that none is taken for another one or for an output when a disk gives back the wrong file.
+pub(super) fn own_mark(fence: Fence, number: u64) -> Fence {
+    let mut name = [0; 16];
+    name[..8].copy_from_slice(&fence.0.to_le_bytes());
+    name[8..].copy_from_slice(&number.to_le_bytes());
+    Fence(xxh3_64(&name) | 1 << 63)
+}
+
+/// Opens a run that must have this mark.
+pub(super) fn open_own(path: &Path, mark: Fence) -> Result<RunFile, RunError> {
+    let run = File::open(path).map_err(RunError::from).and_then(RunFile::open)?;
+    if run.fence() == mark {
+        return Ok(run);
+    }
+    Err(RunError::Corrupt { what: "another run is in its place".to_owned(), offset: 0 })
 }
 
 /// A map output or a spill.

@@ -1,19 +1,18 @@
 //! Runs one reduce attempt: merges the sections of its partition, groups by key, and gives each group to the reducer.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gristmill_common::{Fence, Place, Reason, Stage, TaskName};
-use gristmill_runs::{Merge, RunError, RunFile, SectionReader, Source};
+use gristmill_runs::{Merge, RunError, SectionReader, Source};
 
 use super::failure;
 use super::fold::{FoldError, Groups};
 use super::function::{Accumulate, Group, ReduceFunction};
 use super::lines::Lines;
-use super::output::RunOutput;
+use super::output::{RunOutput, open_own, own_mark};
 use crate::position::{Position, Spot};
 use crate::program::{ReduceTask, Section, TaskDone};
 use crate::skip::Skips;
@@ -91,7 +90,8 @@ impl Passes<'_> {
             while rest.peek().is_some() {
                 let group: Vec<Input> = rest.by_ref().take(self.fan_in).collect();
                 let path = self.scratch.join(format!("merge-{pass}-{}", merged.len()));
-                merged.extend(self.merge_group(group, combiner, &path)?);
+                let mark = own_mark(self.fence, u64::from(pass) << 32 | merged.len() as u64);
+                merged.extend(self.merge_group(group, combiner, &path, mark)?);
             }
             inputs = merged;
         }
@@ -103,11 +103,12 @@ impl Passes<'_> {
         mut group: Vec<Input>,
         combiner: Option<&C>,
         path: &Path,
+        mark: Fence,
     ) -> Result<Option<Input>, Reason> {
         if group.len() == 1 {
             return Ok(group.pop());
         }
-        let mut output = RunOutput::new(path.to_path_buf(), self.fence, 1);
+        let mut output = RunOutput::new(path.to_path_buf(), mark, 1);
         let (readers, origins): (Vec<_>, Vec<_>) = group.into_iter().map(|input| (input.reader, input.origin)).unzip();
         let mut groups = Groups::new(Merge::new(readers), Arc::clone(&self.position));
         let (mut key, mut value) = (Vec::new(), Vec::new());
@@ -127,13 +128,12 @@ impl Passes<'_> {
         if output.finish()?.records == 0 {
             return Ok(None);
         }
-        let run = File::open(path).map_err(RunError::from).and_then(RunFile::open);
-        let bytes = run.map_err(|error| failure::own_file(path, &error))?.section_bytes(0);
+        let bytes = open_own(path, mark).map_err(|error| failure::own_file(path, &error))?.section_bytes(0);
         // Unlinked while open: nothing is left behind, whatever happens.
         std::fs::remove_file(path).map_err(|error| failure::worker(format!("{}: {error}", path.display())))?;
         let length = bytes.len();
         let bytes: Box<dyn Read + Send> = Box::new(bytes);
-        let reader = SectionReader::new(bytes, length).expecting(self.fence, 0);
+        let reader = SectionReader::new(bytes, length).expecting(mark, 0);
         Ok(Some(Input { reader, origin: Origin::Pass }))
     }
 

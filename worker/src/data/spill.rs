@@ -3,19 +3,19 @@
 //! Runs are merged in the order they were written, neighbours with neighbours, so that equal keys keep their order and
 //! combiners see the same groups on every worker.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gristmill_common::plan::PlannedStep;
 use gristmill_common::{Fence, Reason};
-use gristmill_runs::{Merge, RunFile, RunSummary, Source};
+use gristmill_runs::{Merge, RunSummary, Source};
 
 use super::failure;
 use super::fold::{FoldError, Groups};
 use super::function::Accumulate;
-use super::output::RunOutput;
+use super::output::{RunOutput, open_own, own_mark};
 use super::partition::Partitioner;
 use crate::position::Position;
 
@@ -67,10 +67,13 @@ impl Layout {
     }
 }
 
+/// A spill, and what its header says.
+type Spill = (PathBuf, Fence);
+
 /// The spills so far, in order.
 pub(super) struct Spills {
     layout: Layout,
-    runs: Vec<PathBuf>,
+    runs: Vec<Spill>,
     made: u64,
 }
 
@@ -83,18 +86,19 @@ impl Spills {
         self.runs.is_empty()
     }
 
-    fn next_path(&mut self) -> PathBuf {
+    fn next(&mut self) -> Spill {
         self.made += 1;
-        self.layout.scratch.join(format!("spill-{}", self.made))
+        let path = self.layout.scratch.join(format!("spill-{}", self.made));
+        (path, own_mark(self.layout.fence, self.made))
     }
 
     /// Writes one more run through the function.
     pub(super) fn add(&mut self, write: impl FnOnce(&mut RunOutput) -> Result<(), Reason>) -> Result<(), Reason> {
-        let path = self.next_path();
-        let mut run = RunOutput::new(path.clone(), self.layout.fence, self.layout.partitions);
+        let (path, mark) = self.next();
+        let mut run = RunOutput::new(path.clone(), mark, self.layout.partitions);
         write(&mut run)?;
         if run.finish()?.records > 0 {
-            self.runs.push(path);
+            self.runs.push((path, mark));
         }
         Ok(())
     }
@@ -108,11 +112,11 @@ impl Spills {
                     self.runs.push(one.clone());
                     continue;
                 }
-                let path = self.next_path();
-                let mut merged = RunOutput::new(path.clone(), self.layout.fence, self.layout.partitions);
+                let (path, mark) = self.next();
+                let mut merged = RunOutput::new(path.clone(), mark, self.layout.partitions);
                 self.merge_runs(group, combiner, &mut merged)?;
                 merged.finish()?;
-                self.runs.push(path);
+                self.runs.push((path, mark));
             }
         }
         let mut output = self.layout.final_run();
@@ -123,21 +127,20 @@ impl Spills {
 
     fn merge_runs<C: Accumulate>(
         &self,
-        paths: &[PathBuf],
+        spills: &[Spill],
         combiner: Option<&C>,
         output: &mut RunOutput,
     ) -> Result<(), Reason> {
-        let mut runs = Vec::with_capacity(paths.len());
-        for path in paths {
-            let run = File::open(path).map_err(Into::into).and_then(RunFile::open);
-            runs.push(run.map_err(|error| failure::own_file(path, &error))?);
+        let mut runs = Vec::with_capacity(spills.len());
+        for (path, mark) in spills {
+            runs.push(open_own(path, *mark).map_err(|error| failure::own_file(path, &error))?);
         }
         for partition in 0..self.layout.partitions {
             let filled = runs.iter().filter(|run| run.records_in(partition) > 0);
             let merge = Merge::new(filled.map(|run| run.reader(partition)).collect());
             self.merge_partition(partition, merge, combiner, output)?;
         }
-        for path in paths {
+        for (path, _) in spills {
             fs::remove_file(path).map_err(|error| failure::worker(format!("{}: {error}", path.display())))?;
         }
         Ok(())
@@ -184,5 +187,33 @@ impl Spills {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::NoCombiner;
+    use crate::data::tests::step;
+
+    fn two_spills(scratch: &Path) -> Spills {
+        let mut spills = Spills::new(Layout::new(&step(1), Fence(7), &scratch.join("output"), scratch));
+        for key in [b"a", b"b"] {
+            spills.add(|run| run.push(0, key, b"1")).expect("writes");
+        }
+        spills
+    }
+
+    #[test]
+    fn a_spill_or_an_output_in_the_place_of_a_spill_is_found() {
+        let home = tempfile::tempdir().expect("a directory");
+        let merged = two_spills(home.path()).merge::<NoCombiner>(None).expect("merges");
+        assert_eq!(merged.records, 2);
+        for other in ["spill-1", "output"] {
+            let mut spills = two_spills(home.path());
+            fs::copy(home.path().join(other), home.path().join("spill-2")).expect("copies");
+            let reason = spills.merge::<NoCombiner>(None).expect_err("it is another file").to_string();
+            assert!(reason.contains("another run is in its place"), "{reason}");
+        }
     }
 }

@@ -63,7 +63,7 @@ impl Read for Drip {
     }
 }
 
-fn step(reduces: u32) -> PlannedStep {
+pub(super) fn step(reduces: u32) -> PlannedStep {
     PlannedStep {
         native: Some("test".into()),
         command: None,
