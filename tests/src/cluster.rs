@@ -1,5 +1,6 @@
 //! A coordinator and workers as processes of their own, on a free port of 127.0.0.1.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -44,6 +45,23 @@ impl Process {
         self.child.id()
     }
 
+    /// Returns the ids of its child processes, such as a worker's executors.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        let of = |pid: u32| -> Option<u32> {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+            (fields.nth(1)?.parse::<u32>().ok()? == self.pid()).then_some(pid)
+        };
+        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        all.filter_map(|entry| of(entry.file_name().to_str()?.parse().ok()?)).collect()
+    }
+
+    /// Says whether it is gone.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Kills it with SIGKILL and waits until it is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -55,8 +73,7 @@ impl Process {
     /// # Errors
     /// If there is no `kill` command.
     pub fn signal(&self, name: &str) -> Result<()> {
-        Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status()?;
-        Ok(())
+        signal(self.pid(), name)
     }
 
     /// Waits until it ends by itself and returns its exit code.
@@ -95,6 +112,8 @@ pub struct Cluster {
     port: u16,
     coordinator: Option<Process>,
     coordinator_args: Vec<String>,
+    /// The coordinator's data directory.
+    data: PathBuf,
     /// The workers that were started and not stopped.
     pub workers: Vec<Process>,
     started: usize,
@@ -106,17 +125,36 @@ impl Cluster {
     /// # Errors
     /// If it does not come up.
     pub async fn start(binary: &str, args: &[&str]) -> Result<Self> {
-        let mut cluster = Self {
-            dir: tempfile::Builder::new().prefix("gristmill-e2e-").tempdir()?,
+        Self::start_after(binary, args, |_| Ok(())).await
+    }
+
+    /// As [`Cluster::start`], in a directory that is made ready first.
+    ///
+    /// # Errors
+    /// If that fails, or the coordinator does not come up.
+    pub async fn start_after(binary: &str, args: &[&str], ready: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        let mut cluster = Self::new(binary, args)?;
+        ready(cluster.dir.path())?;
+        cluster.start_coordinator().await?;
+        Ok(cluster)
+    }
+
+    /// Makes a cluster without a coordinator yet.
+    ///
+    /// # Errors
+    /// If there is no directory or no port.
+    pub fn new(binary: &str, args: &[&str]) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("gristmill-e2e-").tempdir()?;
+        Ok(Self {
+            data: dir.path().join("data"),
+            dir,
             binary: binary.into(),
             port: free_port()?,
             coordinator: None,
             coordinator_args: args.iter().map(|&arg| arg.to_owned()).collect(),
             workers: Vec::new(),
             started: 0,
-        };
-        cluster.start_coordinator().await?;
-        Ok(cluster)
+        })
     }
 
     /// Starts the coordinator, the first time or again on the same data and port.
@@ -124,8 +162,16 @@ impl Cluster {
     /// # Errors
     /// If it does not come up.
     pub async fn start_coordinator(&mut self) -> Result<()> {
-        let mut command = self.command();
-        command.arg("coordinator").args(["--port", &self.port.to_string(), "--data-dir"]).arg(self.path("data"));
+        self.start_coordinator_under(&[]).await
+    }
+
+    /// As [`Cluster::start_coordinator`], under another command, such as `strace`.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub async fn start_coordinator_under(&mut self, wrapper: &[&str]) -> Result<()> {
+        let mut command = self.command_under(wrapper);
+        command.arg("coordinator").args(["--port", &self.port.to_string(), "--data-dir"]).arg(&self.data);
         command.args(&self.coordinator_args);
         self.coordinator = Some(Process::start(&mut command, self.path("coordinator.log"))?);
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -134,6 +180,9 @@ impl Cluster {
                 && client.about().await.is_ok()
             {
                 return Ok(());
+            }
+            if self.has_coordinator_ended() {
+                break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -149,6 +198,27 @@ impl Cluster {
     /// Kills the coordinator with SIGKILL.
     pub fn kill_coordinator(&mut self) {
         self.coordinator = None;
+    }
+
+    /// Puts the coordinator's data elsewhere in the cluster's directory; before it is started.
+    pub fn use_data(&mut self, name: &str) {
+        self.data = self.path(name);
+    }
+
+    /// Allows the coordinator a directory; before it is started.
+    pub fn allow(&mut self, directory: &Path) {
+        self.coordinator_args.extend(["--allow-path".to_owned(), directory.display().to_string()]);
+    }
+
+    /// Says whether the coordinator's process is gone.
+    pub fn has_coordinator_ended(&mut self) -> bool {
+        self.coordinator.as_mut().is_none_or(Process::has_ended)
+    }
+
+    /// Returns the port of the coordinator.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Returns the coordinator's process.
@@ -170,9 +240,24 @@ impl Cluster {
     /// # Errors
     /// If it cannot be started.
     pub fn start_worker(&mut self, slots: u32, state: &str, args: &[&str]) -> Result<usize> {
-        let token = std::fs::read_to_string(self.path("data").join("worker.token"))?;
-        let join = Endpoint::local(self.port, Some(token.trim().to_owned())).join_line();
-        let mut command = self.command();
+        self.start_worker_under(&[], self.port, slots, state, args)
+    }
+
+    /// As [`Cluster::start_worker`], under another command, such as `strace`, and by way of another port.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_worker_under(
+        &mut self,
+        wrapper: &[&str],
+        port: u16,
+        slots: u32,
+        state: &str,
+        args: &[&str],
+    ) -> Result<usize> {
+        let token = std::fs::read_to_string(self.data.join("worker.token"))?;
+        let join = Endpoint::local(port, Some(token.trim().to_owned())).join_line();
+        let mut command = self.command_under(wrapper);
         command.args(["worker", "--join", &join, "--slots", &slots.to_string(), "--state-dir"]).arg(self.path(state));
         command.args(args);
         self.started += 1;
@@ -184,7 +269,15 @@ impl Cluster {
     /// Returns a command of the program under test in the cluster's environment.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        self.command_under(&[])
+    }
+
+    fn command_under(&self, wrapper: &[&str]) -> Command {
+        let mut command = Command::new(wrapper.first().map_or(self.binary.as_os_str(), OsStr::new));
+        command.args(wrapper.iter().skip(1));
+        if !wrapper.is_empty() {
+            command.arg(&self.binary);
+        }
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("XDG_STATE_HOME", self.path("xdg")).env("HOME", self.dir.path());
         command.env("GRISTMILL_URL", format!("http://127.0.0.1:{}", self.port)).env("TMPDIR", std::env::temp_dir());
@@ -227,6 +320,40 @@ impl Cluster {
     /// If it is refused.
     pub async fn submit(&self, spec: &JobSpec) -> Result<JobView> {
         Ok(self.client()?.submit(spec, &fresh_key(), None).await?)
+    }
+
+    /// Submits a job under a key until it is acknowledged, starting the coordinator again when it is gone.
+    ///
+    /// # Errors
+    /// If nothing helps.
+    pub async fn submit_until_acked(&mut self, spec: &JobSpec, key: &str) -> Result<JobView> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let error = match self.client() {
+                Ok(client) => match client.submit(spec, key, None).await {
+                    Ok(view) => return Ok(view),
+                    Err(error) => error.into(),
+                },
+                Err(error) => error,
+            };
+            if tokio::time::Instant::now() > deadline {
+                return Err(error.context("the submit was never acknowledged"));
+            }
+            self.revive().await?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Starts the coordinator again if it is gone; says whether it was.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub async fn revive(&mut self) -> Result<bool> {
+        let is_gone = self.has_coordinator_ended();
+        if is_gone {
+            self.start_coordinator().await?;
+        }
+        Ok(is_gone)
     }
 
     /// Waits until the job is over.
@@ -281,6 +408,15 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Sends a process a signal by name.
+///
+/// # Errors
+/// If there is no `kill` command.
+pub fn signal(pid: u32, name: &str) -> Result<()> {
+    Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).stderr(Stdio::null()).status()?;
+    Ok(())
 }
 
 /// Finds a port that is free now.

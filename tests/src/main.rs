@@ -2,7 +2,9 @@
 //!
 //! `paced-word-count MS`: each map and each reduce task sleeps that long first. `steady-word-count MS`: each record sleeps that
 //! long, in small pieces, so that a process that is stopped now and then takes longer. `faulty MODE MARKER`: misbehaves at the
-//! first line that holds the marker; the modes are panic, error, abort, exit, overflow and loop.
+//! first line that holds the marker; the modes are panic, error, abort, exit, overflow and loop. `lab-*`: see the module.
+
+mod lab;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -130,5 +132,6 @@ fn main() -> ExitCode {
         .with("paced-word-count", Arc::new(paced))
         .with("steady-word-count", Arc::new(steady))
         .with("faulty", Arc::new(faulty));
+    let programs = lab::jobs().into_iter().fold(programs, |programs, (name, job)| programs.with(name, Arc::new(job)));
     gristmill_cli::main(programs)
 }

@@ -1,5 +1,7 @@
 //! The texts, jobs and questions that the tests share.
 
+use std::path::Path;
+
 use anyhow::Result;
 use gristmill_common::JobSpec;
 use gristmill_common::api::EventView;
@@ -62,4 +64,19 @@ pub(crate) fn redone(events: &[EventView]) -> Vec<String> {
         }
     }
     redone
+}
+
+/// Copies a directory with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), &to)?;
+        }
+    }
+    Ok(())
 }

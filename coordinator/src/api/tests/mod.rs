@@ -7,6 +7,7 @@ mod exchange;
 mod files;
 mod jobs;
 mod logs;
+mod older_worker;
 mod refusals;
 mod wire;
 mod worker;
