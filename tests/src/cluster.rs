@@ -215,12 +215,6 @@ impl Cluster {
         self.coordinator.as_mut().is_none_or(Process::has_ended)
     }
 
-    /// Returns the port of the coordinator.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Returns the coordinator's process.
     ///
     /// # Errors
