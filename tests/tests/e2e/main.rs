@@ -14,6 +14,7 @@ mod kills_lose_nothing;
 mod outputs_of_a_dead_host_are_made_again;
 mod overload_is_bounded;
 mod power_loss_keeps_what_was_acknowledged;
+mod poison_is_contained;
 mod run_counts_words_in_one_process;
 mod stops_at_any_system_call;
 mod stragglers_get_backups;
