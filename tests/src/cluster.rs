@@ -1,6 +1,5 @@
 //! A coordinator and workers as processes of their own, on a free port of 127.0.0.1.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -267,11 +266,18 @@ impl Cluster {
     }
 
     fn command_under(&self, wrapper: &[&str]) -> Command {
-        let mut command = Command::new(wrapper.first().map_or(self.binary.as_os_str(), OsStr::new));
+        let mut command = self.command_of(wrapper.first().map_or(&self.binary, Path::new));
         command.args(wrapper.iter().skip(1));
         if !wrapper.is_empty() {
             command.arg(&self.binary);
         }
+        command
+    }
+
+    /// Returns a command of another program in the cluster's environment.
+    #[must_use]
+    pub fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("XDG_STATE_HOME", self.path("xdg")).env("HOME", self.dir.path());
         command.env("GRISTMILL_URL", format!("http://127.0.0.1:{}", self.port)).env("TMPDIR", std::env::temp_dir());

@@ -69,9 +69,7 @@ fn variable(property: &str) -> String {
 
 impl Attempt<'_> {
     fn variables(&self, command: &Command) -> Vec<(String, String)> {
-        // A version 7 id begins with its time in milliseconds; the rest tells jobs of one millisecond apart.
-        let id = self.job.0.as_u128();
-        let digits = format!("{}_{:010}", id >> 80, id as u32);
+        let digits = self.job.hadoop_numbers();
         let (is_map, letter) = (self.name.stage == Stage::Map, if self.name.stage == Stage::Map { 'm' } else { 'r' });
         let job = format!("job_{digits}");
         let task = format!("task_{digits}_{letter}_{:06}", self.name.index);
