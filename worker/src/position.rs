@@ -24,6 +24,8 @@ const OFFSET: usize = 2;
 const DONE: usize = 3;
 const TOTAL: usize = 4;
 const TICKS: usize = 5;
+const SPAN_START: usize = 6;
+const SPAN: usize = 7;
 
 /// What an attempt reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,6 +155,14 @@ impl Position {
 
     /// Says what is read from now on.
     pub fn enter(&self, spot: Spot, offset: u64) {
+        self.enter_span(spot, offset, 0);
+    }
+
+    /// As [`Position::enter`], for a range of the total in which every record moves the progress on by its offset: a task
+    /// of a few slow records is then seen to move.
+    pub fn enter_span(&self, spot: Spot, offset: u64, length: u64) {
+        self.word(SPAN).store(length, Ordering::Relaxed);
+        self.word(SPAN_START).store(offset, Ordering::Relaxed);
         self.word(OFFSET).store(offset, Ordering::Relaxed);
         self.word(SPOT).store(spot.to_word(), Ordering::Relaxed);
     }
@@ -170,8 +180,9 @@ impl Position {
         self.word(OFFSET).load(Ordering::Relaxed)
     }
 
-    /// Says how much of the total was read.
+    /// Says how much of the total was read, and leaves the range that was entered.
     pub fn advance(&self, done: u64) {
+        self.word(SPAN).store(0, Ordering::Relaxed);
         self.word(DONE).store(done, Ordering::Relaxed);
         self.tick();
     }
@@ -187,12 +198,14 @@ impl Position {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let fence = Fence(self.word(FENCE).load(Ordering::Acquire));
-        let [done, total] = [DONE, TOTAL].map(|index| self.word(index).load(Ordering::Relaxed));
+        let read = |index| self.word(index).load(Ordering::Relaxed);
+        let (total, offset) = (read(TOTAL), read(OFFSET));
+        let done = read(DONE).saturating_add(offset.saturating_sub(read(SPAN_START)).min(read(SPAN)));
         let permille = (u128::from(done) * 1_000).checked_div(u128::from(total)).unwrap_or(0).min(1_000) as u16;
         Snapshot {
             fence,
             spot: Spot::from_word(self.word(SPOT).load(Ordering::Relaxed)),
-            offset: self.word(OFFSET).load(Ordering::Relaxed),
+            offset,
             permille,
             ticks: self.word(TICKS).load(Ordering::Relaxed),
         }
@@ -214,6 +227,14 @@ mod tests {
         executor.enter(Spot::File(3), 10);
         executor.at(25);
         executor.advance(50);
+        executor.enter_span(Spot::File(3), 25, 100);
+        assert_eq!(supervisor.snapshot().permille, 250);
+        executor.at(75);
+        assert_eq!(supervisor.snapshot().permille, 500, "records move the progress on");
+        executor.at(1_000);
+        assert_eq!(supervisor.snapshot().permille, 750, "but not out of their range");
+        executor.advance(50);
+        executor.at(25);
         drop(executor);
         let seen = supervisor.snapshot();
         assert_eq!((seen.fence, seen.spot, seen.offset, seen.permille), (Fence(7), Spot::File(3), 25, 250));

@@ -123,11 +123,12 @@ struct Attempt<'m, M> {
 }
 
 impl<M: MapFunction> Attempt<'_, M> {
-    fn enter(&mut self, spot: Spot, name: &str, offset: u64) -> Result<(), Reason> {
+    /// Enters a range that is this much of the task's input.
+    fn enter(&mut self, spot: Spot, name: &str, offset: u64, length: u64) -> Result<(), Reason> {
         self.out.enter(Arc::from(name));
         // A command that is killed was at some record before this one, nobody knows which.
         let spot = if self.skips.is_rough() { Spot::Nowhere } else { spot };
-        self.out.position().enter(spot, offset);
+        self.out.position().enter_span(spot, offset, length);
         let started = self.mapper.start(&Start { name, offset }, &mut self.out);
         started.map_err(|error| failure::user(&error, Some(self.out.place())))
     }
@@ -135,13 +136,11 @@ impl<M: MapFunction> Attempt<'_, M> {
     fn read_piece(&mut self, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<(), Reason> {
         let before = self.done;
         if let Some(mut blocks) = input::open(piece, inputs, self.buffer_bytes)? {
-            self.enter(Spot::File(piece.index), &piece.file.url, piece.start)?;
-            let size = piece.end - piece.start;
+            self.enter(Spot::File(piece.index), &piece.file.url, piece.start, piece.end - piece.start)?;
             while let Some(block) = blocks.next_block().map_err(|error| input::explain(piece.file, error))? {
                 self.map_block(&block)?;
-                // A packed file's own offsets say nothing about how much of it was read: they only show life.
-                self.done = before + block.offset.saturating_sub(piece.start).min(size);
-                self.out.position().advance(self.done);
+                // A packed file's own offsets say little about how much of it was read: they mostly show life.
+                self.out.position().tick();
             }
             inputs.recheck(piece.file)?;
         }
@@ -151,7 +150,7 @@ impl<M: MapFunction> Attempt<'_, M> {
     }
 
     fn read_generated(&mut self, first: u64, count: u64) -> Result<(), Reason> {
-        self.enter(Spot::Generated, "generated records", first)?;
+        self.enter(Spot::Generated, "generated records", first, count)?;
         let end = first.saturating_add(count);
         let mut block = Vec::new();
         for start in (first..end).step_by(GENERATED_RECORDS as usize) {
@@ -177,8 +176,9 @@ impl<M: MapFunction> Attempt<'_, M> {
                 }
             }
             self.out.check()?;
-            self.out.position().advance(stop - first);
+            self.out.position().tick();
         }
+        self.out.position().advance(count);
         Ok(())
     }
 
@@ -194,7 +194,7 @@ impl<M: MapFunction> Attempt<'_, M> {
 
     fn read_part(&mut self, part: u32, text: Box<dyn Read + Send + '_>) -> Result<(), Reason> {
         let name = format!("part {part} of the step before");
-        self.enter(Spot::Part(part), &name, 0)?;
+        self.enter(Spot::Part(part), &name, 0, 0)?;
         let mut blocks = Blocks::whole(text);
         while let Some(block) = blocks.next_block().map_err(|error| input::explain_part(&name, error))? {
             self.map_block(&block)?;
