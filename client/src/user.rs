@@ -317,5 +317,6 @@ fn task_word(state: TaskState) -> &'static str {
         TaskState::Queued => "queued",
         TaskState::Running => "running",
         TaskState::Won => "won",
+        TaskState::Failed => "failed",
     }
 }

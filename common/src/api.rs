@@ -198,6 +198,8 @@ pub enum TaskState {
     Running,
     /// Won.
     Won,
+    /// Failed for good, in a job that goes on with the others.
+    Failed,
 }
 
 /// A task, as `GET /v1/jobs/{id}/tasks` shows it.

@@ -44,6 +44,9 @@ pub struct JobSpec {
     /// What becomes of a record that user code fails at again and again.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_bad_record: OnBadRecord,
+    /// What becomes of the other tasks when one has failed for good.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_failed_task: OnFailedTask,
     /// What becomes of a job whose map made something else when it ran again.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_nondeterminism: OnNondeterminism,
@@ -70,6 +73,17 @@ pub enum OnBadRecord {
     Fail,
     /// The record is left out and listed, up to this many of the job.
     Skip(u64),
+}
+
+/// What becomes of the other tasks when one has failed for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailedTask {
+    /// They are not run: the job fails at once.
+    #[default]
+    Fail,
+    /// The other tasks of its stage run, and then the job fails with a list of what failed.
+    Continue,
 }
 
 /// What becomes of a job whose map made something else when it ran again, after a reduce used what it made first.
@@ -241,6 +255,7 @@ impl JobSpec {
             progress_timeout_ms: limits::PROGRESS_TIMEOUT_MS,
             sort_budget_bytes: limits::SORT_BUDGET_BYTES,
             on_bad_record: OnBadRecord::Fail,
+            on_failed_task: OnFailedTask::Fail,
             on_nondeterminism: OnNondeterminism::Fail,
             backups: true,
             user: None,

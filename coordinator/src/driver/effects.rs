@@ -88,7 +88,8 @@ impl Effects {
             | Entry::RecordSkipped { .. }
             | Entry::OutputDiffered { .. }
             | Entry::RolledBack { .. }
-            | Entry::JobCompacted { .. } => {}
+            | Entry::JobCompacted { .. }
+            | Entry::TaskGivenUp { .. } => {}
         }
     }
 

@@ -396,7 +396,8 @@ fn changes_state(entry: &Entry) -> bool {
         | Entry::RecordSkipped { .. }
         | Entry::OutputDiffered { .. }
         | Entry::RolledBack { .. }
-        | Entry::JobCompacted { .. } => false,
+        | Entry::JobCompacted { .. }
+        | Entry::TaskGivenUp { .. } => false,
     }
 }
 

@@ -109,6 +109,12 @@ impl Durable {
                 }
             }
             Entry::RolledBack { job, step, stage, below, .. } => self.roll_back(*job, *step, *stage, *below),
+            Entry::TaskGivenUp { job, task, failure } => {
+                if let Some(step) = self.step_mut(*job, task.step) {
+                    step.tasks_mut(task.stage).give_up(task.index);
+                    step.given_up.get_or_insert_with(|| failure.clone());
+                }
+            }
             Entry::CommitStarted { job } => self.start_commit(*job),
             Entry::JobSucceeded { job, at, output } => {
                 self.end(*job, |stages| Life::Succeeded { at: *at, output: output.clone(), stages });
@@ -174,6 +180,7 @@ impl Durable {
             maps: Tasks::new(shape.maps),
             reduces: Tasks::new(shape.reduces),
             holders: BTreeMap::new(),
+            given_up: None,
         };
         planned.life = Life::Running(plan.shapes.iter().map(step).collect());
         planned.plan = Some(Arc::new(plan.clone()));

@@ -6,7 +6,7 @@ use gristmill_common::api::{JobFailure, OutputView};
 use gristmill_common::plan::PlanSummary;
 use gristmill_common::wire::{Done, Skipped};
 use gristmill_common::{
-    Digest, Epoch, Fence, FenceRange, Generation, JobId, JobSpec, Reason, Stage, TaskRange, WorkerId,
+    Digest, Epoch, Fence, FenceRange, Generation, JobId, JobSpec, Reason, Stage, TaskName, TaskRange, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -204,6 +204,15 @@ pub enum Entry {
         /// Why, for people.
         why: String,
     },
+    /// A task failed for good, and its job goes on with the others of its stage before it fails.
+    TaskGivenUp {
+        /// The job.
+        job: JobId,
+        /// The task.
+        task: TaskName,
+        /// Why, as the job's failure will say of the first of them.
+        failure: JobFailure,
+    },
     /// All tasks are won: from here the job can only succeed, or lose a part and come here again.
     CommitStarted {
         /// The job.
@@ -303,6 +312,7 @@ impl Entry {
             | Self::RecordSkipped { job, .. }
             | Self::OutputDiffered { job, .. }
             | Self::RolledBack { job, .. }
+            | Self::TaskGivenUp { job, .. }
             | Self::CommitStarted { job }
             | Self::JobSucceeded { job, .. }
             | Self::JobFailed { job, .. }
@@ -331,6 +341,7 @@ impl Entry {
             Self::RecordSkipped { .. } => "record_skipped",
             Self::OutputDiffered { .. } => "output_differed",
             Self::RolledBack { .. } => "rolled_back",
+            Self::TaskGivenUp { .. } => "given_up",
             Self::CommitStarted { .. } => "commit_started",
             Self::JobSucceeded { .. } => "job_succeeded",
             Self::JobFailed { .. } => "job_failed",

@@ -167,6 +167,8 @@ impl Scheduler {
                     "it is slow there: {fence} on worker {worker} is its backup, and the first to end wins"
                 ));
             }
+        } else if tasks.given_up.contains(u64::from(task.index)) {
+            lines.push(format!("{task} failed for good; the job fails when the others of its stage are through"));
         } else {
             lines.push(format!("{task} is queued"));
             self.explain_open(id, job, task, lines);

@@ -122,7 +122,10 @@ impl Scheduler {
 
 fn check_tasks(tasks: &Tasks) -> Result<(), String> {
     let mut covered = tasks.open.clone();
-    let mut count = covered.len();
+    for (start, end) in tasks.given_up.iter() {
+        covered.insert(start, end);
+    }
+    let mut count = tasks.open.len() + tasks.given_up.len();
     for range in tasks.attempts().map(|attempts| attempts.tasks).chain(tasks.wins().map(|win| win.tasks)) {
         if range.count == 0 {
             return Err(format!("an empty range at {}", range.first));

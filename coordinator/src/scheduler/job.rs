@@ -58,6 +58,8 @@ pub(crate) struct Step {
     pub(crate) reduces: Tasks,
     /// Won map outputs that only one worker has.
     pub(crate) holders: BTreeMap<WorkerId, Holder>,
+    /// Why the first task was given up.
+    pub(crate) given_up: Option<JobFailure>,
 }
 
 /// The map outputs that only this worker has.

@@ -3,12 +3,12 @@
 use gristmill_common::api::{JobFailure, JobState, OutputView};
 use gristmill_common::plan::PlanSummary;
 use gristmill_common::reason::bounded;
-use gristmill_common::{Code, JobId, JobSpec, Problem, WorkerId, limits};
+use gristmill_common::{Code, JobId, JobSpec, Problem, Stage, WorkerId, limits};
 
 use super::command::Reply;
 use super::durable::reservation;
 use super::entry::{Entry, Idempotency};
-use super::job::Life;
+use super::job::{Life, Step};
 use super::{Scheduler, no_such_job};
 
 impl Scheduler {
@@ -136,9 +136,13 @@ impl Scheduler {
     /// Starts the commit once the last step is done. Called after every win, and once for plans without tasks.
     pub(super) fn settle(&mut self, job: JobId) {
         let Some(settled) = self.durable.jobs.get(&job) else { return };
-        if matches!(settled.life, Life::Running(_)) && settled.steps().last().is_none_or(super::job::Step::is_done) {
+        if matches!(settled.life, Life::Running(_)) && settled.steps().last().is_none_or(Step::is_done) {
             self.record(Entry::CommitStarted { job });
             self.soft.forget_job(job);
+        } else if let Some((_, step)) = settled.current_step()
+            && step.tasks(step.ready_stage()).is_exhausted()
+        {
+            self.fail_job(job, exhausted(step));
         }
     }
 
@@ -148,6 +152,29 @@ impl Scheduler {
         self.soft.forget_job(job);
     }
 }
+
+/// The failure of a job that went on without its failed tasks: the first of them, and which others.
+fn exhausted(step: &Step) -> JobFailure {
+    let (stage, tasks) = (step.ready_stage(), step.tasks(step.ready_stage()));
+    let mut failure = step.given_up.clone().unwrap_or_else(|| JobFailure {
+        task: None,
+        reason: None,
+        message: "tasks failed for good".to_owned(),
+    });
+    let count = tasks.given_up.len();
+    if count > 1 {
+        let letter = if stage == Stage::Map { 'm' } else { 'r' };
+        let indexes = tasks.given_up.iter().flat_map(|(start, end)| start..end);
+        let shown: Vec<String> = indexes.take(FAILED_SHOWN).map(|index| format!("{letter}{index}")).collect();
+        let more = if count > FAILED_SHOWN as u64 { ", …" } else { "" };
+        let (all, shown) = (tasks.count, shown.join(", "));
+        failure.message = format!("{count} of {all} tasks failed ({shown}{more}); the first: {}", failure.message);
+    }
+    failure
+}
+
+/// Failed tasks that a job's failure names.
+const FAILED_SHOWN: usize = 50;
 
 fn fits(plan: PlanSummary, steps: usize) -> Result<PlanSummary, Box<JobFailure>> {
     let failure = |message| Err(Box::new(JobFailure { task: None, reason: None, message }));

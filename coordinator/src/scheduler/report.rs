@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gristmill_common::api::{JobFailure, JobState};
 use gristmill_common::reason::bounded;
+use gristmill_common::spec::OnFailedTask;
 use gristmill_common::wire::{Ack, Done, Location, Outcome, Output, Report, TaskResult, Verdict};
 use gristmill_common::{
     Fence, FenceRange, GrantName, JobId, Reason, Stage, TaskName, TaskRange, WorkerId, grant, limits,
@@ -289,7 +290,7 @@ impl Scheduler {
         match blame {
             Blame::User if reason.is_final() => {
                 let message = format!("task {name} cannot succeed: {reason}");
-                self.fail_task(granted, name, reason, message);
+                self.give_up(granted, name, reason, message);
             }
             Blame::User if self.skip_record(granted, task, reason) => {}
             Blame::User if trouble.failures >= attempts => {
@@ -299,7 +300,7 @@ impl Scheduler {
                 let message = format!(
                     "task {name} failed {times}{last}{reason}; mend the program or its input, or raise `attempts`{skips}"
                 );
-                self.fail_task(granted, name, reason, message);
+                self.give_up(granted, name, reason, message);
             }
             Blame::User => self.delay((job, name), trouble.failures),
             Blame::Worker if trouble.worker_failures >= limits::WORKER_FAILURES => {
@@ -318,6 +319,21 @@ impl Scheduler {
                     self.unshare(granted, *map, *fence);
                 }
             }
+        }
+    }
+
+    /// A task failed for good: its job fails, at once or when the others of the stage are through.
+    fn give_up(&mut self, granted: &GrantName, name: TaskName, reason: &Reason, message: String) {
+        let Some(job) = self.durable.jobs.get(&granted.job) else { return };
+        if job.spec.on_failed_task == OnFailedTask::Fail {
+            return self.fail_task(granted, name, reason, message);
+        }
+        let Some(step) = job.step(name.step) else { return };
+        // A rival that still runs may win yet; if it fails too, this is asked again.
+        if step.tasks(name.stage).open.contains(u64::from(name.index)) {
+            let failure = JobFailure { task: Some(name), reason: Some(reason.clone()), message: bounded(message) };
+            self.record(Entry::TaskGivenUp { job: granted.job, task: name, failure });
+            self.settle(granted.job);
         }
     }
 

@@ -78,6 +78,9 @@ fn line(entry: &Entry, task: TaskName, attempts: &mut Vec<Fence>) -> Option<Stri
             own.then(|| "its output is not what it was before".to_owned())
         }
         Entry::RolledBack { why, .. } => Some(format!("what was made of it is void: {why}")),
+        Entry::TaskGivenUp { task: given_up, failure, .. } => {
+            (task == *given_up).then(|| format!("given up: {}", failure.message))
+        }
         Entry::JobFailed { failure, .. } => Some(format!("job failed: {}", failure.message)),
         Entry::JobCancelled { .. } => Some("job cancelled".to_owned()),
         Entry::EpochStarted { epoch } => Some(format!("coordinator epoch {} began", epoch.counter)),

@@ -4,12 +4,13 @@
 //!            grant                win
 //!   open ──────────────▶ running ─────▶ won
 //!    ▲  ◀── fail, lose ────┘ (unless a rival goes on)
-//!    │ ◀───────── reopen (output lost) ──┘      open ── late report ──▶ won
+//!    │ ◀───────── reopen (output lost) ──┘      open, given up ── late report ──▶ won
+//!    └── give up ──▶ given up
 //! ```
 //!
 //! A running task may have a second attempt, its rival. When the first one ends without a win the rival takes its place.
 //!
-//! Invariant: `open`, `running` and `won` cover every task of the stage once. Nothing here decides; `apply` calls it.
+//! Invariant: `open`, `running`, `won` and `given_up` cover every task of the stage once. Nothing here decides; `apply` calls it.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ use super::skip::BadRecords;
 pub(crate) struct Tasks {
     pub(crate) count: u32,
     pub(crate) open: RangeSet,
+    /// Tasks that failed for good while their job goes on.
+    pub(crate) given_up: RangeSet,
     /// Attempts by first task.
     running: BTreeMap<u32, Attempts>,
     /// Second attempts of running tasks.
@@ -263,9 +266,23 @@ impl Tasks {
         stopped
     }
 
+    /// Takes an open task out of what can be granted.
+    pub(crate) fn give_up(&mut self, task: u32) {
+        if self.open.contains(u64::from(task)) {
+            self.open.remove_tasks(TaskRange::one(task));
+            self.given_up.insert_tasks(TaskRange::one(task));
+        }
+    }
+
+    /// Whether nothing more can come of the stage: what is not won has failed for good.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        !self.given_up.is_empty() && self.open.is_empty() && self.running_count == 0
+    }
+
     /// Records wins of tasks that are open.
     pub(crate) fn set_won(&mut self, tasks: TaskRange, first_fence: Fence, worker: WorkerId, done: &Done) {
         self.open.remove_tasks(tasks);
+        self.given_up.remove_tasks(tasks);
         self.won_count += tasks.count;
         let again = self.below.range(tasks.first..tasks.end()).count() as u64;
         let fresh = u64::from(tasks.count) - again;

@@ -180,6 +180,7 @@ impl Scheduler {
         let (state, at) = match (tasks.win(task.index), tasks.running(task.index)) {
             (Some(win), _) => (TaskState::Won, Some((win.fence_of(task.index), win.worker))),
             (None, Some(running)) => (TaskState::Running, Some(running)),
+            (None, None) if tasks.given_up.contains(u64::from(task.index)) => (TaskState::Failed, None),
             (None, None) => (if is_blocked { TaskState::Blocked } else { TaskState::Queued }, None),
         };
         TaskView {

@@ -57,9 +57,10 @@ fn every_kind() -> Vec<Entry> {
         Entry::TaskReopened { job, step, stage, tasks, below: fence.plus(9), why: "its worker is gone".to_owned() },
         Entry::CommitStarted { job },
         Entry::JobSucceeded { job, at: 9_000, output: view },
-        Entry::JobFailed { job, at: 9_000, failure },
+        Entry::JobFailed { job, at: 9_000, failure: failure.clone() },
         Entry::JobCancelled { job, at: 9_000 },
         Entry::JobRemoved { job },
+        Entry::TaskGivenUp { job, task, failure },
     ]
 }
 
@@ -77,5 +78,5 @@ fn rows_are_what_they_were() {
     let read: Vec<_> = rows.iter().map(|row| row.entry().expect("an entry")).collect();
     assert_eq!(read, entries);
     let kinds: std::collections::BTreeSet<_> = entries.iter().map(Entry::kind).collect();
-    assert_eq!(kinds.len(), 17, "every kind once");
+    assert_eq!(kinds.len(), 18, "every kind once");
 }

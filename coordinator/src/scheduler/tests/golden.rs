@@ -51,7 +51,7 @@ fn every_kind() -> Vec<Entry> {
         Entry::RolledBack { job, step, stage, below: fence.plus(9), why: "another one".to_owned() },
         Entry::CommitStarted { job },
         Entry::JobSucceeded { job, at: 6, output },
-        Entry::JobFailed { job, at: 7, failure },
+        Entry::JobFailed { job, at: 7, failure: failure.clone() },
         Entry::JobCancelled { job, at: 8 },
         Entry::JobCompacted { job, summary: Box::new(summary_of_a_job()) },
         Entry::JobRemoved { job },
@@ -65,6 +65,7 @@ fn every_kind() -> Vec<Entry> {
             generation: Generation(0),
             backup: true,
         },
+        Entry::TaskGivenUp { job, task: map, failure },
     ]
 }
 

@@ -6,6 +6,7 @@ mod cost;
 mod exchange;
 mod explanations;
 mod failures;
+mod going_on;
 mod golden;
 mod jobs;
 mod leases;
