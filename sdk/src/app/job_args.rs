@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use gristmill_common::spec::{Generated, Input, OnBadRecord, OnNondeterminism, OutputSpec, StepSpec};
+use gristmill_common::spec::{Generated, Input, OnBadRecord, OnFailedTask, OnNondeterminism, OutputSpec, StepSpec};
 use gristmill_common::{JobSpec, limits, quantity};
 use gristmill_worker::Programs;
 
@@ -69,6 +69,10 @@ pub struct JobArgs {
     /// Failures of the program that one task may have before the job fails [default: 4, with --each-line 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ATTEMPTS_MAX)))]
     pub attempts: Option<u32>,
+
+    /// When a task fails for good, run the others of its stage before the job fails; always so with --each-line
+    #[arg(long)]
+    pub keep_going: bool,
 
     /// End an attempt that shows no progress for this long, such as 90s or 2h
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = quantity::milliseconds)]
@@ -205,6 +209,9 @@ impl JobArgs {
         }
         spec.on_bad_record = self.skip_bad_records.map_or(OnBadRecord::Fail, OnBadRecord::Skip);
         spec.on_nondeterminism = self.on_nondeterminism;
+        if self.keep_going || self.code.each_line.is_some() {
+            spec.on_failed_task = OnFailedTask::Continue;
+        }
         spec.check().map_err(|problem| Usage(problem.detail))?;
         Ok(spec)
     }
@@ -213,7 +220,7 @@ impl JobArgs {
     ///
     /// # Errors
     /// If the parent directory does not exist.
-    pub fn output_place(&self, work: &Work) -> Result<Option<(String, PathBuf)>> {
+    pub fn output_place(&self, work: &Work) -> Result<Option<(String, Option<PathBuf>)>> {
         let output = match work {
             Work::Spec(spec, _) => spec.output.url.as_deref(),
             Work::Code(_) | Work::Native(_) => self.output.as_deref(),

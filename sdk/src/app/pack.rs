@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use gristmill_client::Client;
 use gristmill_common::Digest;
 use gristmill_common::program::BundleFile;
 
@@ -99,6 +100,19 @@ impl Pack {
         }
         Ok(())
     }
+}
+
+/// Uploads the bundles that the coordinator does not have yet.
+///
+/// # Errors
+/// If one cannot be read or is another now, or the coordinator does not take it.
+pub async fn upload(client: &Client, bundles: &[LocalBundle]) -> Result<()> {
+    for LocalBundle { path, sha256 } in bundles {
+        if client.upload_bundle(path).await? != *sha256 {
+            anyhow::bail!("{} was written to meanwhile: start again when it is whole", path.display());
+        }
+    }
+    Ok(())
 }
 
 /// Says that a file is not there, and where it was looked for.

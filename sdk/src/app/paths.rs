@@ -103,14 +103,17 @@ fn path_of(pattern: &Pattern) -> PathBuf {
 ///
 /// # Errors
 /// If the parent directory does not exist.
-pub fn output_url(text: &str) -> Result<(String, PathBuf)> {
+pub fn output_url(text: &str) -> Result<(String, Option<PathBuf>)> {
+    if text.starts_with("store://") {
+        return Ok((text.to_owned(), None));
+    }
     if text == "-" {
         bail!("-o takes a path: leave it out to have the result on stdout");
     }
     let path = if text.starts_with("file:") {
         Location::parse_file(text)?
     } else if text.contains("://") {
-        bail!("`{text}`: an output is a path or a file:/// URL")
+        bail!("`{text}`: an output is a path, a file:/// URL or a store:// URL")
     } else {
         std::path::absolute(text).with_context(|| format!("`{text}` is not a path"))?
     };
@@ -120,7 +123,7 @@ pub fn output_url(text: &str) -> Result<(String, PathBuf)> {
     let name = path.file_name().with_context(|| format!("`{text}` names no file"))?;
     let url = file_url(&parent.join(name));
     let is_directory = text.ends_with('/') || path.is_dir();
-    Ok((if is_directory { format!("{url}/") } else { url }, parent))
+    Ok((if is_directory { format!("{url}/") } else { url }, Some(parent)))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use gristmill_worker::Programs;
 use super::exit::{self, Exit, Usage};
 use super::follow::{self, Watched};
 use super::job_args::{self, JobArgs, Work};
+use super::pack;
 use super::paths::Typed;
 use super::progress::Progress;
 use super::signals;
@@ -58,7 +59,7 @@ pub async fn run(args: &RunArgs, programs: Programs) -> Result<Exit> {
     refuse_input_as_output(output.as_ref().map(|(url, _)| url.as_str()), &typed)?;
     let root = |input: &Typed| if let Typed::Local(local) = input { Some(local.root.clone()) } else { None };
     let mut roots: Vec<_> = typed.iter().filter_map(root).collect();
-    roots.extend(output.map(|(_, parent)| parent));
+    roots.extend(output.and_then(|(_, parent)| parent));
     roots.sort();
     roots.dedup();
     let embedded =
@@ -92,6 +93,7 @@ async fn run_job(args: &JobArgs, work: &Work, typed: &[Typed], client: &Client) 
         });
     }
     let spec = args.job_spec(work, inputs)?;
+    pack::upload(client, work.bundles()).await?;
     let submitted = client.submit(&spec, &upload::fresh_key(), None).await?;
     let mut watched = follow::watch(client, submitted.id, &mut progress, None).await?;
     if !matches!(watched, Watched::Over(_)) {

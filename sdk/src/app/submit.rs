@@ -15,6 +15,7 @@ use super::connect::Connect;
 use super::exit::Exit;
 use super::follow::{self, Watched};
 use super::job_args::{self, JobArgs, Work};
+use super::pack;
 use super::paths::Typed;
 use super::progress::{Progress, counted, size};
 use super::upload::{self, Uploads};
@@ -104,6 +105,7 @@ async fn submit(
             from_args(args, &work, programs, &typed, uploads, &common).await?
         }
     };
+    pack::upload(client, work.bundles()).await?;
     if uploads.files > 0 {
         let (files, bytes) = (counted(uploads.files, "file"), size(uploads.bytes));
         progress.say(&format!("uploaded {files} ({bytes}) to the coordinator's store"));
