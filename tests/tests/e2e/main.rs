@@ -5,6 +5,7 @@ mod a_full_disk_sends_attempts_elsewhere;
 mod abort_of_a_map_is_contained;
 mod an_older_data_directory_goes_on;
 mod bad_records_are_left_out_when_asked;
+mod commands_need_no_server;
 mod coordinator_dies_and_returns;
 mod damage_is_never_silent;
 mod dev_is_a_whole_cluster_until_ctrl_c;
