@@ -224,6 +224,16 @@ pub const COMMAND_OUTPUT_BYTES: u64 = 1 << 40;
 pub const WASM_MEMORY_BYTES: u64 = 256 << 20;
 /// The most it may be: 32-bit modules address no more.
 pub const WASM_MEMORY_MAX_BYTES: u64 = 4 << 30;
+/// A WebAssembly module, in bytes: compiling one takes a second for each few megabytes.
+pub const WASM_MODULE_BYTES: u64 = 64 << 20;
+/// Compiled modules that an executor keeps: mapper, combiner and reducer of two jobs.
+pub const WASM_MODULES_CACHED: usize = 6;
+/// Tables of a WebAssembly instance.
+pub const WASM_TABLES: usize = 16;
+/// Elements of a table of a WebAssembly instance: functions that are called indirectly.
+pub const WASM_TABLE_ELEMENTS: usize = 1_000_000;
+/// What an attempt of a WebAssembly program may emit, in bytes: one without end must not fill the disk.
+pub const WASM_OUTPUT_BYTES: u64 = 256 << 30;
 /// Processes and threads of a command and all that it starts: a fork bomb ends here.
 pub const COMMAND_PROCESSES: u64 = 1_024;
 /// Kept of what an attempt writes to stderr, from its beginning and again from its end, in bytes.

@@ -395,7 +395,7 @@ impl StepSpec {
         match self.program() {
             Program::Native(name) => check_native(name, at)?,
             Program::Command(command) => command.check(&format!("{at}/command"))?,
-            Program::Wasm(_) => return Err(unbuilt(&format!("{at}/wasm"), "WebAssembly programs")),
+            Program::Wasm(wasm) => wasm.check(&format!("{at}/wasm"))?,
         }
         if self.native.is_none() && (!self.args.is_empty() || self.executable.is_some()) {
             return Err(Problem::at(at, "`args` and `executable` are for native programs"));
@@ -445,12 +445,6 @@ fn check_word(word: &str, at: &str, what: &str) -> Result<(), Problem> {
         return Err(Problem::at(at, format!("{what} is 1 to {most} bytes, none of them control characters")));
     }
     Ok(())
-}
-
-fn unbuilt(at: &str, what: &str) -> Problem {
-    let mut problem = Problem::new(crate::Code::Unsupported, format!("{what} are not built yet"));
-    problem.pointer = Some(at.to_owned());
-    problem
 }
 
 fn check_name(name: &str) -> Result<(), Problem> {

@@ -18,6 +18,8 @@ pub mod skip;
 pub mod state_dir;
 pub mod streaming;
 mod supervisor;
+#[cfg(feature = "wasm")]
+mod wasm;
 
 pub use config::{Executors, WorkerConfig, default_state_dir};
 pub use program::{Program, Programs};

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use gristmill_client::ClientError;
 use gristmill_common::plan::{PlannedStep, SplitInput};
-use gristmill_common::program::{BundleFile, Kind, Program as UserCode};
+use gristmill_common::program::{BundleFile, Kind, Program as UserCode, Wasm};
 use gristmill_common::reason::bounded;
 use gristmill_common::wire::{Done, LogHead, NamedFile, Outcome, OutputsAnswer, PlanAnswer, SplitsAnswer, TaskSkips};
 use gristmill_common::{Code, Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
@@ -340,8 +340,20 @@ impl<'a> Attempts<'a> {
                     move |files: &[BundleFile], directory: &Path| bundles.link(&coordinator, &token, files, directory);
                 Ok(Arc::new(CommandProgram::new(command.clone(), Arc::clone(&self.spawners), Box::new(link))))
             }
-            UserCode::Wasm(_) => Err(Reason::Worker { message: "this worker runs no WebAssembly programs".to_owned() }),
+            UserCode::Wasm(wasm) => self.wasm(wasm, token),
         }
+    }
+
+    #[cfg(feature = "wasm")]
+    fn wasm(&self, wasm: &Wasm, token: &str) -> Result<Arc<dyn Program>, Reason> {
+        let path = |sha256| self.bundles.path(&self.coordinator, token, sha256);
+        Ok(Arc::new(crate::wasm::WasmProgram::new(wasm, path)?))
+    }
+
+    #[cfg(not(feature = "wasm"))]
+    fn wasm(&self, _: &Wasm, _: &str) -> Result<Arc<dyn Program>, Reason> {
+        let message = "this worker is built without WebAssembly: build it with --features full";
+        Err(Reason::Worker { message: message.to_owned() })
     }
 
     fn map(&self, turn: &Turn<'_>, splits: &SplitsAnswer, skips: &Skips) -> Result<TaskDone, Reason> {

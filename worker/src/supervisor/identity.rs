@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::sync::OnceLock;
 
+use gristmill_common::program::Kind;
 use gristmill_common::wire::WorkerAbout;
 use gristmill_common::{Digest, SessionId};
 use gristmill_storage::Roots;
@@ -54,12 +55,21 @@ pub(crate) fn of(config: &WorkerConfig, state: &StateDir, roots: &Roots, program
             None => executable_digest()?,
         },
         roots: roots.allowed().map(|root| root.display().to_string()).collect(),
-        kinds: config.kinds.clone(),
+        kinds: kinds(config),
         labels: config.labels.clone(),
         memory_bytes: config.memory_bytes,
     };
     let session = SessionId(fresh_id());
     Ok(Identity { worker: state.id(), session, incarnation: state.incarnation(), about })
+}
+
+/// WebAssembly is on wherever it is built in: it is sandboxed.
+fn kinds(config: &WorkerConfig) -> Vec<Kind> {
+    let mut kinds = config.kinds.clone();
+    if cfg!(feature = "wasm") && !kinds.contains(&Kind::Wasm) {
+        kinds.push(Kind::Wasm);
+    }
+    kinds
 }
 
 fn host_name() -> String {
