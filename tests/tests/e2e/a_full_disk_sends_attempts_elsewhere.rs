@@ -76,7 +76,8 @@ async fn of_a_worker_that_keeps_a_reserve_takes_nothing_and_says_so() -> Result<
     cluster.start_worker(1, "state", &["--disk-reserve", &u64::MAX.to_string()])?;
     let job = cluster.submit(&fixture::job(&cluster, "waits", None).await?).await?;
     let client = cluster.client()?;
-    for _ in 0..200 {
+    // A worker hashes its executable first, which takes a while on a busy machine.
+    for _ in 0..1_200 {
         let lines = client.explain(&job.id.to_string(), None).await?.lines.join("\n");
         if lines.contains("takes no work") && lines.contains("--disk-reserve") {
             let workers = client.workers().await?.workers;
