@@ -234,8 +234,8 @@ pub const WASM_TABLES: usize = 16;
 pub const WASM_TABLE_ELEMENTS: usize = 1_000_000;
 /// What an attempt of a WebAssembly program may emit, in bytes: one without end must not fill the disk.
 pub const WASM_OUTPUT_BYTES: u64 = 256 << 30;
-/// Processes and threads of a command and all that it starts: a fork bomb ends here.
-pub const COMMAND_PROCESSES: u64 = 1_024;
+/// Processes and threads of a command and all that it starts: a fork bomb ends here, before the machine feels it.
+pub const COMMAND_PROCESSES: u64 = 256;
 /// Kept of what an attempt writes to stderr, from its beginning and again from its end, in bytes.
 pub const LOG_HALF_BYTES: usize = 64 << 10;
 /// A log as it travels, in bytes: both halves and what is said of the attempt.

@@ -20,6 +20,22 @@ const GONE_WITHIN: Duration = Duration::from_secs(20);
 
 const MEMORY: &str = "l=[]\nwhile True: l.append(b'x' * (1 << 20))";
 const THREADS: &str = "import threading, time\nthreading.stack_size(65536)\nfor i in range(4000):\n threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\ntime.sleep(1000)";
+/// The first waits, so that only the limit ends it; every other one starts two more.
+const BOMB: &str = "f() { f | f & }; f; sleep 1000";
+/// The bomb is in a session of its own and does not hear SIGTERM; the program itself ends at once.
+const LEFT_BOMB: &str = "trap '' TERM; setsid sh -c 'f() { f | f & }; f; sleep 1000' & exit 0";
+/// Succeeds with the environment that is promised: Hadoop's names, the job's own, nothing else of the worker's.
+const ENVIRONMENT: &str = r#"cat > /dev/null
+fail() { echo "$1" >&2; exit 1; }
+case $mapreduce_job_id in job_*) ;; *) fail "job id $mapreduce_job_id" ;; esac
+case $mapreduce_task_attempt_id in attempt_*_m_000000_*) ;; *) fail "attempt $mapreduce_task_attempt_id" ;; esac
+[ "$mapreduce_task_ismap:$mapreduce_task_partition" = true:0 ] || fail "task"
+[ "$mapreduce_map_input_start" = 0 ] || fail "input $mapreduce_map_input_start"
+case $mapreduce_map_input_file in */input.txt) ;; *) fail "file $mapreduce_map_input_file" ;; esac
+[ "$my_own_property:$OWN:$HOME" = "1:2:/mine" ] || fail "own $my_own_property:$OWN:$HOME"
+[ -d "$TMPDIR" ] || fail "TMPDIR $TMPDIR"
+[ -z "$SECRET" ] || fail "SECRET came through"
+! env | grep -i token || fail "a token""#;
 const FILLS: &str = "i=0; while :; do head -c 500000 /dev/zero > f$i; i=$((i+1)); done";
 
 /// Program, what it is given, what its job ends with.
@@ -27,6 +43,7 @@ fn corpus() -> Vec<(&'static str, Vec<&'static str>, Value, &'static str)> {
     let sh = |script| vec!["sh", "-c", script];
     let python = |script| vec!["/usr/bin/python3", "-c", script];
     let none = || json!({});
+    let environment = json!({"env": {"OWN": "2", "HOME": "/mine"}, "properties": {"my.own.property": "1"}});
     vec![
         ("exit 1", sh("exit 1"), none(), "crashed: `sh` ended with exit code 1"),
         ("SIGSEGV", sh("kill -SEGV $$"), none(), "signal 11 (SIGSEGV)"),
@@ -39,11 +56,20 @@ fn corpus() -> Vec<(&'static str, Vec<&'static str>, Value, &'static str)> {
         ("fills the disk", sh(FILLS), json!({"directory_bytes": 4 << 20}), "more than directory_bytes"),
         ("closes stdin", sh("exec <&-; sleep 0.2"), none(), "succeeded"),
         ("exits without reading", vec!["true"], none(), "succeeded"),
+        (
+            "strict without reading",
+            vec!["true"],
+            json!({"streaming": {"strict": true}}),
+            "without reading all its input",
+        ),
+        ("environment", sh(ENVIRONMENT), environment, "succeeded"),
         ("binary junk", vec!["head", "-c", "100000", "/dev/urandom"], none(), "succeeded"),
         ("deep recursion", sh("f() { f; }; f"), none(), "crashed"),
         ("kills its parent", sh("kill -9 $PPID; sleep 1; exit 3"), none(), "crashed"),
         ("kills its group", sh("kill -9 0"), none(), "signal 9 (SIGKILL)"),
         ("escapes by setsid", sh("setsid sh -c 'trap \"\" TERM; sleep 1000; sleep 1000' & cat"), none(), "succeeded"),
+        ("fork bomb", sh(BOMB), none(), "processes and threads"),
+        ("fork bomb left behind", sh(LEFT_BOMB), none(), "processes and threads"),
         ("many threads", python(THREADS), none(), "processes and threads"),
         ("huge stderr", sh("head -c 30000000 /dev/zero >&2"), none(), "succeeded"),
         ("sleeps for ever", vec!["sleep", "1000000"], none(), "timed out"),
@@ -56,7 +82,7 @@ fn corpus() -> Vec<(&'static str, Vec<&'static str>, Value, &'static str)> {
 fn as_nobody(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(fixture::BINARY);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", home).env("XDG_STATE_HOME", home.join("xdg"));
-    command.env("TMPDIR", home).current_dir(home).args(args).stdin(Stdio::null());
+    command.env("TMPDIR", home).env("SECRET", "of the worker").current_dir(home).args(args).stdin(Stdio::null());
     if is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "limits are watched and signals follow each other in real time")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getppid, kill_process_group, pidfd_open,
-    set_child_subreaper, wait, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getppid, getpriority_process, kill_process_group,
+    pidfd_open, set_child_subreaper, setpriority_process, wait, waitid,
 };
 
 use super::message::{Ended, Over, Reply, Request, Start, receive, send};
@@ -25,12 +26,19 @@ use super::{start, tree};
 
 /// How long a program may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
-/// How often memory and processes are looked at.
+/// When memory and processes are looked at first, and again while there are more processes with each look: a fork bomb
+/// doubles within milliseconds.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
+/// How often they are looked at when nothing is new.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often the working directory is measured, in looks.
-const MEASURE_EVERY: u32 = 5;
+/// How often the working directory is measured.
+const MEASURE_EVERY: Duration = Duration::from_millis(500);
+/// How much the spawner goes before the programs, in steps of nice, where it may: a bomb takes all turns otherwise.
+const AHEAD: i32 = 10;
 /// How often the remaining processes are looked for.
 const REAP_EVERY: Duration = Duration::from_millis(5);
+/// How often new processes are stopped before what there is is killed.
+const STOPS: usize = 100;
 /// Processes that even SIGKILL does not end (they wait for a dead disk) are left alone after this long.
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// Entries of a working directory that are looked at: a program that makes more has filled it.
@@ -56,7 +64,8 @@ pub(crate) fn main() -> ExitCode {
 
 fn serve(socket: &UnixStream) -> io::Result<()> {
     send(socket, &Reply::Ready, &[])?;
-    let backstop = start::Backstop::new();
+    let nice = getpriority_process(None)?;
+    let _ = setpriority_process(None, nice - AHEAD);
     while let Some((request, fds)) = receive(socket)? {
         // An end that comes behind the program's own is for nobody.
         let Request::Start(order) = request else { continue };
@@ -64,6 +73,7 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
             return Err(io::Error::other("a program without its descriptors"));
         };
         let before = measure(&order.directory);
+        let backstop = start::Backstop::new(nice);
         match start::start(&order, &backstop, stdin, stdout, stderr) {
             Ok(pid) => {
                 send(socket, &Reply::Started { pid: pid.as_raw_nonzero().get() }, &[])?;
@@ -81,27 +91,26 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
 
 /// Follows a program to its end; also says whether the executor is gone.
 fn watch(socket: &UnixStream, order: &Start, pid: Pid, before: u64) -> (Ended, bool) {
-    let mut looks = 0;
+    let mut looks = Looks { order, program: pid, before, wait: LOOK_FIRST, seen: 1, measured: Instant::now() };
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
     loop {
         let mut fds = vec![PollFd::new(socket, PollFlags::IN)];
         fds.extend(pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
-        let ready = poll(&mut fds, Some(&timespec(LOOK_EVERY)));
+        let ready = poll(&mut fds, Some(&timespec(looks.wait)));
         let (asked, died) = (!fds[0].revents().is_empty(), fds.get(1).is_none_or(|fd| !fd.revents().is_empty()));
         if died && has_ended(pid) {
-            return (end_all(pid, true), false);
+            return (end_all(order, pid, true), false);
         }
         if asked {
             return match receive(socket) {
-                Ok(Some((Request::End { gently }, _))) => (end_all(pid, gently), false),
-                Ok(Some((Request::Start(_), _))) | Ok(None) | Err(_) => (end_all(pid, true), true),
+                Ok(Some((Request::End { gently }, _))) => (end_all(order, pid, gently), false),
+                Ok(Some((Request::Start(_), _))) | Ok(None) | Err(_) => (end_all(order, pid, true), true),
             };
         }
-        if ready == Ok(0) {
-            looks += 1;
-            if let Some(over) = over(order, before, looks) {
-                return (Ended { over: Some(over), ..end_all(pid, false) }, false);
-            }
+        if ready == Ok(0)
+            && let Some(over) = looks.look()
+        {
+            return (Ended { over: Some(over), ..end_all(order, pid, false) }, false);
         }
     }
 }
@@ -116,22 +125,42 @@ fn has_ended(pid: Pid) -> bool {
     matches!(waitid(WaitId::Pid(pid), options), Ok(Some(_)) | Err(_))
 }
 
-/// Returns the limit that is passed now.
-fn over(order: &Start, before: u64, looks: u32) -> Option<Over> {
-    let processes = tree::descendants();
-    let threads: u64 = processes.iter().map(|process| process.threads).sum();
-    if threads > order.processes {
-        return Some(Over::Processes(threads));
+/// Looks at a program that runs.
+struct Looks<'a> {
+    order: &'a Start,
+    program: Pid,
+    /// Bytes in the working directory when it started.
+    before: u64,
+    /// Until the next look.
+    wait: Duration,
+    /// Processes and threads at the last look.
+    seen: u64,
+    measured: Instant,
+}
+
+impl Looks<'_> {
+    /// Returns the limit that is passed now.
+    fn look(&mut self) -> Option<Over> {
+        let processes = tree::descendants();
+        // With those that have ended since the last look: a bomb that the kernel stopped dies out at once.
+        let threads = tree::threads(&processes);
+        tree::bury(&processes, self.program);
+        if threads > self.order.processes {
+            return Some(Over::Processes(threads));
+        }
+        self.wait = if threads > self.seen { LOOK_FIRST } else { (self.wait * 2).min(LOOK_EVERY) };
+        self.seen = threads;
+        let memory: u64 = processes.iter().map(|process| process.memory_bytes).sum();
+        if self.order.memory_bytes.is_some_and(|most| memory > most) {
+            return Some(Over::Memory(memory));
+        }
+        if self.measured.elapsed() >= MEASURE_EVERY {
+            let bytes = measure(&self.order.directory).saturating_sub(self.before);
+            self.measured = Instant::now();
+            return (bytes > self.order.directory_bytes).then_some(Over::Directory(bytes));
+        }
+        None
     }
-    let memory: u64 = processes.iter().map(|process| process.memory_bytes).sum();
-    if order.memory_bytes.is_some_and(|most| memory > most) {
-        return Some(Over::Memory(memory));
-    }
-    if looks.is_multiple_of(MEASURE_EVERY) {
-        let bytes = measure(&order.directory).saturating_sub(before);
-        return (bytes > order.directory_bytes).then_some(Over::Directory(bytes));
-    }
-    None
 }
 
 /// Bytes on disk below a directory. What cannot be read does not count.
@@ -154,18 +183,26 @@ fn measure(directory: &Path) -> u64 {
 }
 
 /// Ends the program and everything below this process; returns when nothing is left.
-fn end_all(pid: Pid, gently: bool) -> Ended {
+fn end_all(order: &Start, pid: Pid, gently: bool) -> Ended {
     let mut ended = Ended::default();
     // The number is the program's until it is waited for, and so is the group's.
     let _ = kill_process_group(pid, if gently { Signal::TERM } else { Signal::KILL });
-    if reap(pid, &mut ended) {
+    if reap(pid, &mut ended).is_none() {
         return ended;
     }
     let begun = Instant::now();
     if gently {
         tree::signal(&tree::descendants(), Signal::TERM);
         while begun.elapsed() < GRACE {
-            if reap(pid, &mut ended) {
+            // What a program leaves behind may be a fork bomb, and may have died out by itself.
+            let threads = tree::threads(&tree::descendants());
+            let reaped = reap(pid, &mut ended);
+            let all = threads.max(reaped.unwrap_or(0));
+            if all > order.processes {
+                ended.over = Some(Over::Processes(all));
+                break;
+            }
+            if reaped.is_none() {
                 return ended;
             }
             std::thread::sleep(REAP_EVERY);
@@ -173,7 +210,7 @@ fn end_all(pid: Pid, gently: bool) -> Ended {
     }
     while begun.elapsed() < GIVE_UP {
         kill_tree();
-        if reap(pid, &mut ended) {
+        if reap(pid, &mut ended).is_none() {
             return ended;
         }
         std::thread::sleep(REAP_EVERY);
@@ -181,32 +218,40 @@ fn end_all(pid: Pid, gently: bool) -> Ended {
     ended
 }
 
-/// Stops all before it kills any, so that none can start another one meanwhile.
+/// Stops all before it kills any, so that none can start another one meanwhile. A group stops and ends as one, however many
+/// it has: that ends most bombs. Whoever calls repeats it until nothing is left.
 fn kill_tree() {
-    let mut stopped = 0;
-    loop {
+    let mut stopped: BTreeSet<i32> = BTreeSet::new();
+    for _ in 0..STOPS {
         let found = tree::descendants();
-        if found.len() <= stopped {
-            tree::signal(&found, Signal::KILL);
-            return;
+        let new: Vec<_> =
+            found.into_iter().filter(|process| stopped.insert(process.pid.as_raw_nonzero().get())).collect();
+        if new.is_empty() {
+            break;
         }
-        stopped = found.len();
-        tree::signal(&found, Signal::STOP);
+        tree::signal_groups(&new, Signal::STOP);
+        tree::signal(&new, Signal::STOP);
     }
+    let found = tree::descendants();
+    tree::signal_groups(&found, Signal::KILL);
+    tree::signal(&found, Signal::KILL);
 }
 
-/// Waits for what has ended; says whether nothing is left.
-fn reap(program: Pid, ended: &mut Ended) -> bool {
+/// Waits for what has ended and returns how many these were; nothing when no process is left.
+fn reap(program: Pid, ended: &mut Ended) -> Option<u64> {
+    let mut reaped = 0;
     loop {
         match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => {
+                reaped += 1;
                 if pid == program {
-                    *ended = Ended { code: status.exit_status(), signal: status.terminating_signal(), over: None };
+                    ended.code = status.exit_status();
+                    ended.signal = status.terminating_signal();
                 }
             }
-            Ok(None) => return false,
+            Ok(None) => return Some(reaped),
             Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return true,
+            Err(_) => return None,
         }
     }
 }

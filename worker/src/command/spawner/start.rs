@@ -10,7 +10,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setpriority_process, setrlimit,
+};
 
 use super::message::Start;
 
@@ -18,6 +20,8 @@ use super::message::Start;
 pub(super) struct Backstop {
     /// Processes of this user.
     processes: u64,
+    /// As the executor has it; the spawner goes before its programs.
+    nice: i32,
 }
 
 /// Memory that a process may ask for and not use, beside four times what it may use: interpreters ask for much.
@@ -27,7 +31,7 @@ const OPEN_FILES: u64 = 65_536;
 
 impl Backstop {
     /// The kernel counts all processes of a user, so that those that are there already must not count.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(nice: i32) -> Self {
         let uid = rustix::process::getuid().as_raw();
         let mut threads = 0;
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -36,7 +40,7 @@ impl Backstop {
             let tasks = if own { std::fs::read_dir(entry.path().join("task")).ok() } else { None };
             threads += tasks.map_or(0, |tasks| tasks.count() as u64);
         }
-        Self { processes: threads }
+        Self { processes: threads, nice }
     }
 }
 
@@ -63,9 +67,11 @@ pub(super) fn start(
         (Resource::Nproc, Some(backstop.processes + 2 * order.processes)),
         (Resource::Data, order.memory_bytes.map(|bytes| bytes.saturating_mul(4).saturating_add(DATA_BYTES))),
     ];
+    let nice = backstop.nice;
     // SAFETY: between fork and exec; the closure makes system calls and compares numbers, nothing else.
     unsafe {
         command.pre_exec(move || {
+            setpriority_process(None, nice)?;
             for (resource, most) in limits {
                 let Some(most) = most else { continue };
                 let hard = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));

@@ -6,18 +6,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 
 /// One process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Process {
     pub(super) pid: Pid,
-    pub(super) group: i32,
+    parent: i32,
+    group: i32,
+    /// It has ended and takes its place until somebody waits for it.
+    ended: bool,
     pub(super) threads: u64,
     pub(super) memory_bytes: u64,
 }
 
-/// Returns all processes below this one that have not ended.
+/// Returns all processes below this one.
 pub(super) fn descendants() -> Vec<Process> {
     let own = std::process::id();
     let pids = listed(own).unwrap_or_else(|| searched(own));
@@ -71,16 +74,37 @@ fn fields(pid: u32) -> Option<Vec<String>> {
 
 fn stat(pid: u32) -> Option<Process> {
     let fields = fields(pid)?;
-    if matches!(fields.first()?.as_str(), "Z" | "X") {
-        return None;
-    }
+    let ended = matches!(fields.first()?.as_str(), "Z" | "X");
     let pages: u64 = fields.get(21)?.parse().ok()?;
     Some(Process {
         pid: Pid::from_raw(i32::try_from(pid).ok()?)?,
+        parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
+        ended,
         threads: fields.get(17)?.parse().ok()?,
         memory_bytes: pages * rustix::param::page_size() as u64,
     })
+}
+
+/// Returns how many processes and threads these are.
+pub(super) fn threads(processes: &[Process]) -> u64 {
+    processes.iter().map(|process| process.threads).sum()
+}
+
+/// Waits for those that have ended and were left to this process, but for the program itself: it would keep their places
+/// until the program's own end.
+pub(super) fn bury(processes: &[Process], program: Pid) {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    for process in processes.iter().filter(|process| process.ended && process.parent == own && process.pid != program) {
+        let _ = waitpid(Some(process.pid), WaitOptions::NOHANG);
+    }
+}
+
+/// Sends a signal to each group that one of these leads. Other groups, which a program may have joined, are not its own.
+pub(super) fn signal_groups(processes: &[Process], signal: Signal) {
+    for leader in processes.iter().filter(|process| process.pid.as_raw_nonzero().get() == process.group) {
+        let _ = kill_process_group(leader.pid, signal);
+    }
 }
 
 /// Sends a signal to each.
