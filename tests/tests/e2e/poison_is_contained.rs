@@ -130,7 +130,8 @@ fn submit(home: &Path, url: &str, argv: &[&str], more: &Value) -> Result<String>
     if argv == ["./lost.py"] {
         command["mapper"] = json!([home.join("lost.py")]);
     }
-    let spec = json!({ "name": "poison", "inputs": ["file:///"], "attempts": 1, "progress_timeout_ms": 3000,
+    // Longer than the five seconds that what a program leaves behind has to end.
+    let spec = json!({ "name": "poison", "inputs": ["file:///"], "attempts": 1, "progress_timeout_ms": 8000,
         "steps": [{ "command": command, "reduce": false }] });
     std::fs::write(home.join("spec.json"), spec.to_string())?;
     let output = as_nobody(home, &["submit", "--spec", "spec.json", "input.txt"]).env("GRISTMILL_URL", url).output()?;
