@@ -45,7 +45,7 @@ pub mod reason;
 pub mod spec;
 pub mod wire;
 
-pub use command_line::split_command_line;
+pub use command_line::{Backslash, split_command_line};
 pub use digest::Digest;
 pub use grant::{GrantName, TokenSecret};
 pub use ids::{Epoch, Fence, Generation, JobId, SessionId, Stage, TaskName, WorkerId};

@@ -3,6 +3,8 @@
 //! `--each-line` is one of them with a hole: `{}` is where the line goes.
 
 use anyhow::Result;
+use gristmill_common::command_line::CommandLineError;
+use gristmill_common::{Backslash, split_command_line};
 
 use super::exit::Usage;
 
@@ -17,12 +19,12 @@ const HOLE: &str = "{}";
 /// # Errors
 /// If a quote does not end, there is no word, or it needs a shell.
 pub fn split(flag: &str, text: &str) -> Result<Vec<String>> {
-    let Some(words) = shlex::split(text) else {
-        return Err(Usage(format!("{flag} {text:?}: a quote is not closed, or a backslash ends it")).into());
-    };
-    if words.is_empty() {
-        return Err(Usage(format!("{flag} is empty: give a program and its arguments, such as './mapper.py'")).into());
-    }
+    let words = split_command_line(text, Backslash::Shell).map_err(|error| match error {
+        CommandLineError::Empty => {
+            Usage(format!("{flag} is empty: give a program and its arguments, such as './mapper.py'"))
+        }
+        error => Usage(format!("{flag} {text:?}: {error}")),
+    })?;
     let bare =
         |operator: &&&str| words.iter().any(|word| word == **operator) && text.split(' ').any(|w| w == **operator);
     if let Some(operator) = OPERATORS.iter().find(bare) {

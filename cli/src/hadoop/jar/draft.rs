@@ -2,14 +2,13 @@
 
 use std::fmt::Display;
 
-use gristmill_common::limits;
 use gristmill_common::program::{Command, InputForm, Order, Partition, Streaming};
 use gristmill_common::spec::{JobSpec, StepSpec};
+use gristmill_common::{Backslash, limits, split_command_line};
 
 use super::classes::{self, Class};
 use super::options::{Options, Shipped};
 use super::properties::Properties;
-use super::words;
 use crate::hadoop::place::{Place, Where, alternatives};
 
 /// A job that lacks its inputs' URLs and its bundles.
@@ -146,10 +145,10 @@ fn command(option: &str, text: &str, shipped: &[Shipped]) -> Result<Option<Vec<S
         }
         _ => {}
     }
-    let mut words = words::split(text)?;
-    let Some(program) = words.first_mut() else { return Err(format!("-{option}: a command is expected")) };
-    if let Some(file) = shipped.iter().find(|file| !file.archive && file.source == *program) {
-        program.clone_from(&file.name);
+    let words = split_command_line(text, Backslash::Hadoop);
+    let mut words = words.map_err(|error| format!("-{option} `{text}`: {error}"))?;
+    if let Some(file) = shipped.iter().find(|file| !file.archive && file.source == words[0]) {
+        words[0].clone_from(&file.name);
     }
     Ok(Some(words))
 }

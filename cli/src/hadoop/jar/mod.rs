@@ -9,7 +9,6 @@ mod options;
 mod properties;
 mod ship;
 mod watch;
-mod words;
 
 use std::path::Path;
 use std::time::Duration;

@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::hadoop::jar::words::split;
 
 fn drafted(line: &str) -> Result<Draft, String> {
-    let options = Options::parse(&split(line)?)?;
+    let options = Options::parse(&split_command_line(line, Backslash::Hadoop).expect(line))?;
     let properties = Properties::new(options.properties.clone());
     draft(&options, &properties, "ann")
 }
@@ -158,7 +157,7 @@ fn what_cannot_be_done_is_refused_with_its_option() {
         ("-files x#a/b", "one name"),
         ("-output file:///tmp/out", "hadoop fs -get"),
         ("-output s3://bucket/out", "No FileSystem for scheme"),
-        ("-reducer \"'open\"", "not closed"),
+        ("-reducer \"'open\"", "never closed"),
     ];
     for (more, part) in cases {
         let error = drafted(&format!("{LEAST} {more}")).expect_err(more);
