@@ -254,7 +254,7 @@ fn explain_obstacles(job: &Job, index: u16, step: &Step, unable: &[(&Worker, Obs
     let no_wasm = having(|obstacle| *obstacle == Obstacle::NoKind(Kind::Wasm));
     if !no_wasm.is_empty() {
         let names = names(&no_wasm);
-        lines.push(format!("worker {names} was built without WebAssembly: build it with `--features wasm`"));
+        lines.push(format!("worker {names} is a program built without WebAssembly: build it with the feature `wasm` of gristmill-sdk, or start `gristmill worker`"));
     }
     let roots = unable.iter().filter_map(|(_, obstacle)| match obstacle {
         Obstacle::NoRoot(root) => Some(root.clone()),

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
-use gristmill_common::program::{Command, Order, Partition, Streaming};
+use gristmill_common::program::{Command, Order, Partition, Streaming, Wasm};
 use gristmill_common::quantity;
 use gristmill_common::spec::StepSpec;
 
 use super::exit::Usage;
 use super::pack::{Pack, no_such};
+use super::wasm_args::WasmArgs;
 use super::words;
 
 /// Programs that run the script that is their first argument.
@@ -50,7 +51,7 @@ pub struct CodeArgs {
     #[arg(long, value_name = "FILE[#DIR]")]
     pub archive: Vec<String>,
 
-    /// A variable of the commands' environment; may be repeated
+    /// A variable of the environment of commands and WASI modules; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
 
@@ -74,9 +75,13 @@ pub struct CodeArgs {
     #[arg(long)]
     pub strict: bool,
 
-    /// Most memory of one running command, such as 512M
+    /// Most memory of one running command or module, such as 512M
     #[arg(long, value_name = "BYTES", value_parser = quantity::bytes)]
     pub memory: Option<u64>,
+
+    /// Modules.
+    #[command(flatten)]
+    pub wasm: WasmArgs,
 }
 
 /// Code that is ready to be submitted: the step, and the files that go along.
@@ -94,7 +99,7 @@ impl CodeArgs {
     /// Says whether the command line has code of its own, so that it names no program.
     #[must_use]
     pub fn is_given(&self) -> bool {
-        self.mapper.is_some() || self.reducer.is_some() || self.each_line.is_some()
+        self.mapper.is_some() || self.reducer.is_some() || self.each_line.is_some() || self.wasm.is_given()
     }
 
     /// Refuses flags that say something about code where there is none.
@@ -115,7 +120,8 @@ impl CodeArgs {
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((flag, _)) => {
-                Err(Usage(format!("{flag} is about commands: give it with --mapper, --reducer or --each-line")).into())
+                Err(Usage(format!("{flag} is about code of your own: give it with --mapper, --reducer or --each-line"))
+                    .into())
             }
             None => Ok(()),
         }
@@ -142,6 +148,16 @@ impl CodeArgs {
     /// If a command cannot be split, or a file cannot go along.
     pub fn code(&self) -> Result<Code> {
         let mut pack = self.pack()?;
+        let env = self.env.iter().map(|text| variable(text)).collect::<Result<_>>()?;
+        if self.wasm.is_given() {
+            if !pack.files.is_empty() {
+                return Err(Usage("--file and --archive are for commands: modules see no files".to_owned()).into());
+            }
+            let mut wasm = Wasm { env, streaming: self.streaming(), ..Wasm::default() };
+            wasm.memory_bytes = self.memory.unwrap_or(wasm.memory_bytes);
+            let (step, name) = self.wasm.step(wasm, &mut pack)?;
+            return Ok(Code { step, name, pack });
+        }
         let mut argv = |flag: &str, text: &Option<String>| match text {
             Some(text) => bring(words::split(flag, text)?, &mut pack).map(Some),
             None => Ok(None),
@@ -156,7 +172,7 @@ impl CodeArgs {
             combiner,
             reducer,
             files: pack.files.clone(),
-            env: self.env.iter().map(|text| variable(text)).collect::<Result<_>>()?,
+            env,
             streaming: self.streaming(),
             memory_bytes: self.memory,
             ..Command::default()

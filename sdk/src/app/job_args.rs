@@ -23,7 +23,7 @@ pub struct JobArgs {
     pub words: Vec<String>,
 
     /// A job spec in JSON, `-` for standard input; inputs, if there are any, take the place of its own
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["mapper", "reducer", "each_line", "args", "generate"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mapper", "reducer", "each_line", "mapper_wasm", "reducer_wasm", "args", "generate"])]
     pub spec: Option<PathBuf>,
 
     /// An argument for the program; may be repeated (grep takes its pattern this way)

@@ -23,6 +23,7 @@ pub mod signals;
 pub mod spec_file;
 pub mod submit;
 pub mod upload;
+pub mod wasm_args;
 pub mod words;
 pub mod worker;
 

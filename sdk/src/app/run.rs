@@ -17,6 +17,7 @@ use super::paths::Typed;
 use super::progress::Progress;
 use super::signals;
 use super::upload::{self, Uploads};
+use super::wasm_args;
 use crate::embedded::{Embedded, EmbeddedConfig};
 
 /// How long a commit that Ctrl-C came too late for may take.
@@ -31,6 +32,7 @@ Examples:
   gristmill run grep -a 'error|warn' /var/log/app/
   cat notes.txt | gristmill run word-count -
   gristmill run --mapper ./mapper.py --reducer ./reducer.py books/*.txt -o counts.tsv
+  gristmill run --mapper-wasm 'count.wasm map' --reducer-wasm 'count.wasm reduce' books/*.txt
   gristmill run --each-line 'convert {} {}.png' list.txt       one command for each line, in parallel
 
 Without -o the result goes to stdout, in key order. Files are read where they are; .gz is known by its content.
@@ -93,6 +95,7 @@ async fn run_job(args: &JobArgs, work: &Work, typed: &[Typed], client: &Client) 
         });
     }
     let spec = args.job_spec(work, inputs)?;
+    wasm_args::check_built_in(&spec)?;
     pack::upload(client, work.bundles()).await?;
     let submitted = client.submit(&spec, &upload::fresh_key(), None).await?;
     let mut watched = follow::watch(client, submitted.id, &mut progress, None).await?;

@@ -1,6 +1,6 @@
 //! A job spec from a file: what `POST /v1/jobs` takes, and two things that only a command line can know.
 //!
-//! A file of a command may be named by `"path"`, relative to the spec, instead of `"sha256"`: it goes along. And inputs on the
+//! A file of a command, or a module, may be named by `"path"`, relative to the spec, instead of its hash: it goes along. And inputs on the
 //! command line take the place of the spec's, so that a spec can be kept and used with other inputs.
 
 use std::path::Path;
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::exit::Usage;
 use super::pack::Pack;
+use super::wasm_args;
 
 /// Reads a spec and collects the files that go along; `-` is standard input. Without `inputs` if they come from elsewhere.
 ///
@@ -38,10 +39,28 @@ fn whole(file: &Path, inputs_follow: bool, pack: &mut Pack) -> Result<Value> {
     }
     let here = file.parent().filter(|_| file != Path::new("-")).unwrap_or(Path::new("."));
     let steps = spec.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten();
-    for file in steps.filter_map(|step| step.pointer_mut("/command/files")?.as_array_mut()).flatten() {
-        resolve(file, here, pack)?;
+    for step in steps {
+        for file in step.pointer_mut("/command/files").and_then(Value::as_array_mut).into_iter().flatten() {
+            resolve(file, here, pack)?;
+        }
+        for module in ["mapper", "combiner", "reducer"] {
+            if let Some(module) = step.pointer_mut(&format!("/wasm/{module}")) {
+                resolve_module(module, here, pack)?;
+            }
+        }
     }
     Ok(spec)
+}
+
+/// Replaces the `path` of a module by its hash.
+fn resolve_module(module: &mut Value, here: &Path, pack: &mut Pack) -> Result<()> {
+    let Some(path) = module.get("path").and_then(Value::as_str).map(|path| here.join(path)) else { return Ok(()) };
+    let sha256 = wasm_args::add(&path, pack)?;
+    if let Some(module) = module.as_object_mut() {
+        module.remove("path");
+        module.insert("module".to_owned(), Value::from(sha256.to_string()));
+    }
+    Ok(())
 }
 
 /// Replaces the `path` of a file by its hash.
@@ -94,6 +113,12 @@ mod tests {
             (spec["inputs"][0].as_str(), &read_it(false).expect("read").0["inputs"]),
             (Some("file:///"), &Value::Null)
         );
+        std::fs::write(dir.path().join("m.wasm"), b"\0asm\x01\0\0\0").expect("written");
+        let text = r#"{"name": "n", "steps": [{"wasm": {"mapper": {"path": "m.wasm", "args": ["map"]}}}]}"#;
+        let mut pack = Pack::default();
+        let spec = whole(&write("wasm.json", text), true, &mut pack).expect("read");
+        let module = serde_json::json!({ "module": pack.locals[0].sha256.to_string(), "args": ["map"] });
+        assert_eq!(spec["steps"][0]["wasm"]["mapper"], module);
         std::fs::remove_file(dir.path().join("map.py")).expect("removed");
         assert!(read_it(true).expect_err("missing").to_string().contains("map.py"));
         write("job.json", "{");

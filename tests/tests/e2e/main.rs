@@ -25,6 +25,7 @@ mod submit_speaks_to_people;
 mod the_mapreduce_lab_passes;
 mod tls_is_pinned_by_the_join_line;
 mod two_hosts_relay_through_the_coordinator;
+mod wasm_counts_as_everything_else_does;
 mod what_cannot_run_is_explained;
 mod worker_dies_mid_map;
 mod worker_drains_on_sigterm;

@@ -352,7 +352,7 @@ impl<'a> Attempts<'a> {
 
     #[cfg(not(feature = "wasm"))]
     fn wasm(&self, _: &Wasm, _: &str) -> Result<Arc<dyn Program>, Reason> {
-        let message = "this worker is built without WebAssembly: build it with --features full";
+        let message = "this worker is built without WebAssembly: build it with the feature `wasm`";
         Err(Reason::Worker { message: message.to_owned() })
     }
 
