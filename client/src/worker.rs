@@ -77,12 +77,13 @@ impl WorkerClient {
         self.get(token, "skips").await
     }
 
-    /// Fetches where the map outputs of the grant's step are.
+    /// Fetches where the map outputs of the grant's step are; `direct`: also which workers serve them.
     ///
     /// # Errors
     /// [`ClientError`], as all calls.
-    pub async fn outputs(&self, token: &str) -> Result<OutputsAnswer, ClientError> {
-        self.get(token, "outputs").await
+    pub async fn outputs(&self, token: &str, direct: bool) -> Result<OutputsAnswer, ClientError> {
+        let request = self.http.call(Method::GET, ["v1", "worker", "outputs"], Some(token))?;
+        self.http.json(if direct { request.query(&[("direct", true)]) } else { request }).await
     }
 
     /// Reads input file number `file` of the plan, which lies in the store, from byte `from` on.
@@ -103,7 +104,7 @@ impl WorkerClient {
         self.http.download(request, (from > 0).then_some((from, None))).await
     }
 
-    /// Fetches one partition of several map outputs from the store; framed as [`FetchRequest`] says.
+    /// Fetches one partition of several map outputs from the store, or from the worker that serves them; framed as [`FetchRequest`] says.
     ///
     /// # Errors
     /// [`ClientError`], as all calls.

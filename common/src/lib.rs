@@ -42,6 +42,7 @@ pub mod program;
 pub mod quantity;
 pub mod range;
 pub mod reason;
+pub mod shuffle;
 pub mod spec;
 pub mod wire;
 

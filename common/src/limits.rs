@@ -173,6 +173,13 @@ pub const UPLOAD_BYTES: u64 = 1 << 40;
 pub const HEADER_READ_MS: u64 = 10_000;
 /// Map outputs named in one fetch request.
 pub const OUTPUTS_PER_FETCH: usize = 1_024;
+/// Connections to a worker's own listener: of each of many workers a few executors.
+pub const SHUFFLE_CONNECTIONS: usize = 1_024;
+/// How long a worker that serves map outputs may take to answer before they are fetched by way of the coordinator, in
+/// milliseconds: long enough for a busy one, short beside a relay.
+pub const DIRECT_ANSWER_MS: u64 = 5_000;
+/// Longest address that a worker may tell, in bytes.
+pub const SHUFFLE_URL_BYTES: usize = 300;
 /// Time that a client may take to send a JSON body, in milliseconds; uploads have no such limit.
 pub const BODY_READ_MS: u64 = 60_000;
 /// An `Idempotency-Key` header, in bytes.

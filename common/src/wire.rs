@@ -16,6 +16,7 @@ use crate::plan::{PlanHead, SplitInput};
 use crate::program::Kind;
 use crate::range::{FenceRange, TaskRange};
 use crate::reason::{Place, Reason};
+use crate::shuffle::{Holder, ShuffleAddress};
 
 /// A worker's poll.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -81,6 +82,9 @@ pub struct WorkerAbout {
     /// Memory for all its slots together, in bytes; 0 where it is not known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub memory_bytes: u64,
+    /// Where it serves its map outputs to other workers; it fetches from those that serve theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle: Option<ShuffleAddress>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
@@ -328,6 +332,9 @@ pub struct OutputsAnswer {
     pub generation: Generation,
     /// One entry for each map, in map order; maps without output are left out.
     pub outputs: Vec<OutputRef>,
+    /// Workers that serve outputs they hold; only for workers that asked (`?direct=true`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub holders: BTreeMap<WorkerId, Holder>,
 }
 
 /// One map output, for those who fetch it.
@@ -344,7 +351,8 @@ pub struct OutputRef {
     pub at: Vec<Location>,
 }
 
-/// Body of `POST /v1/worker/fetch`: one partition of several map outputs from the coordinator's store.
+/// Body of `POST /v1/worker/fetch`: one partition of several map outputs, from the coordinator's store or, on the same path,
+/// from the worker that holds them.
 ///
 /// The answer is, for each map named and in that order, the section of the run file for that partition, preceded by its
 /// length as 8 bytes little-endian; a length of `u64::MAX` says that this output is not there.

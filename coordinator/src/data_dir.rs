@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use gristmill_common::TokenSecret;
 use gristmill_common::digest::{hex, unhex};
+use gristmill_listen::write_private;
 use rustix::fs::FlockOperation;
 
 use crate::fresh;
@@ -104,20 +105,6 @@ impl DataDir {
             Err(error) => Err(io_error(&path, error)),
         }
     }
-}
-
-/// Writes a file that only its user may read, durable and whole or not at all.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let staged = path.with_extension("new");
-    let _ = fs::remove_file(&staged);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&staged, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn lock(directory: &Path) -> Result<File, DataDirError> {

@@ -3,7 +3,6 @@
 //! `api` (HTTP) → `driver` (the one owner) → `scheduler` (pure) → `journal` (durable facts). Blobs and plans go through `store`,
 //! `planner`, `commit` and `render`, and never pass the driver. `server` puts it all together.
 
-mod accept;
 pub mod api;
 pub mod auth;
 pub mod commit;
@@ -21,7 +20,6 @@ pub mod server;
 #[cfg(test)]
 mod simulation;
 pub mod store;
-pub mod tls;
 
 pub use config::{ConfigError, CoordinatorArgs, CoordinatorConfig, JournalKind};
 pub use server::{RunError, Running, StartError, run, start};

@@ -13,17 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use gristmill_client::Endpoint;
 use gristmill_client::endpoint_file::{self, EndpointFile};
 use gristmill_common::{Digest, TokenSecret, limits};
+use gristmill_listen::outside_host;
+use gristmill_listen::tls::{self, Tls, TlsError};
 use gristmill_storage::{Roots, StorageError};
-use hyper_util::rt::TokioTimer;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::Counted;
 use crate::api::{App, Hosts, Parts};
 use crate::auth::Keys;
 use crate::config::{ConfigError, CoordinatorConfig, JournalKind};
@@ -35,7 +33,6 @@ use crate::journal::sqlite::SqliteJournal;
 use crate::journal::{Journal, JournalError};
 use crate::scheduler::SchedulerConfig;
 use crate::store::{Store, StoreError};
-use crate::tls::{self, Tls, TlsError};
 
 /// Why a coordinator does not start.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +96,7 @@ pub struct Running {
     join_pin: Option<Digest>,
     announced: Option<PathBuf>,
     stop: CancellationToken,
-    listener: axum_server::Handle<SocketAddr>,
+    listener: gristmill_listen::Handle,
     serving: Option<JoinHandle<io::Result<()>>>,
     driver: Driver,
     // Held for its lock, until all else has ended.
@@ -137,8 +134,8 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
         stop: stop.clone(),
     });
     let pin = tls.as_ref().map(|tls| tls.pin);
-    let handle = axum_server::Handle::new();
-    let serving = serve(listener, tls, app.router(), handle.clone())?;
+    let handle = gristmill_listen::Handle::new();
+    let serving = gristmill_listen::serve(listener, tls, app.router(), limits::CONNECTIONS, handle.clone())?;
 
     let scheme = if pin.is_some() { "https" } else { "http" };
     let outside = outside_host(address.ip(), own_address, own_name);
@@ -353,51 +350,11 @@ fn open_tls(config: &CoordinatorConfig, data: &DataDir, address: SocketAddr) -> 
     Tls::self_signed(data.path(), names).map(Some)
 }
 
-/// Serves the router in a task of its own. HTTP/1.1 only: a stalled HTTP/2 connection would be reused for ever.
-fn serve(
-    listener: TcpListener,
-    tls: Option<Tls>,
-    router: Router,
-    handle: axum_server::Handle<SocketAddr>,
-) -> io::Result<JoinHandle<io::Result<()>>> {
-    let head = Duration::from_millis(limits::HEADER_READ_MS);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let counted = Counted::new(limits::CONNECTIONS);
-    let plain = axum_server::from_tcp(listener)?.handle(handle);
-    Ok(match tls {
-        None => {
-            let mut server = plain.acceptor(counted).http1_only();
-            let mut http = server.http_builder().http1();
-            http.timer(TokioTimer::new()).header_read_timeout(head);
-            http.max_headers(limits::HEADERS).max_buf_size(limits::HEAD_BYTES);
-            tokio::spawn(server.serve(service))
-        }
-        Some(tls) => {
-            let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(tls.config)).acceptor(counted);
-            let mut server = plain.acceptor(acceptor).http1_only();
-            let mut http = server.http_builder().http1();
-            http.timer(TokioTimer::new()).header_read_timeout(head);
-            http.max_headers(limits::HEADERS).max_buf_size(limits::HEAD_BYTES);
-            tokio::spawn(server.serve(service))
-        }
-    })
-}
-
 /// The address under which this machine reaches a listener.
 fn inside_address(bound: IpAddr) -> IpAddr {
     match bound {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         address => address,
-    }
-}
-
-/// The host under which other machines most likely reach a listener, as URLs write it.
-fn outside_host(bound: IpAddr, own_address: Option<IpAddr>, own_name: String) -> String {
-    let address = if bound.is_unspecified() { own_address } else { Some(bound) };
-    match address {
-        Some(IpAddr::V6(address)) => format!("[{address}]"),
-        Some(IpAddr::V4(address)) => address.to_string(),
-        None => own_name,
     }
 }

@@ -35,6 +35,7 @@
 mod block;
 mod error;
 mod file;
+mod frames;
 mod merge;
 mod part;
 mod section;
@@ -44,6 +45,7 @@ mod writer;
 
 pub use error::RunError;
 pub use file::{RunFile, SectionBytes};
+pub use frames::{NOT_THERE, SectionFrames};
 pub use merge::{Merge, key_prefix};
 pub use part::{PartWriter, part_text};
 pub use section::{SectionReader, Source};

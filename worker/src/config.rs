@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use gristmill_client::Endpoint;
@@ -36,8 +37,19 @@ pub struct WorkerConfig {
     pub labels: BTreeMap<String, String>,
     /// Memory for all its slots together, in bytes; 0 where it is not known.
     pub memory_bytes: u64,
+    /// Where it serves its map outputs to other workers; `None` for nowhere.
+    pub shuffle: Option<ShuffleListen>,
     /// Free space of the state directory's disk below which no more work is taken, in bytes.
     pub reserve_bytes: u64,
+}
+
+/// Where a worker serves its map outputs to other workers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShuffleListen {
+    /// The address to listen on.
+    pub address: SocketAddr,
+    /// `https://HOST:PORT` as other workers reach it; guessed from the address when absent.
+    pub url: Option<String>,
 }
 
 /// Where attempts run.
@@ -81,6 +93,7 @@ impl WorkerConfig {
             kinds: Vec::new(),
             labels: BTreeMap::new(),
             memory_bytes: 0,
+            shuffle: None,
             reserve_bytes: gristmill_common::limits::WORKER_RESERVE_BYTES,
         }
     }

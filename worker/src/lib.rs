@@ -1,7 +1,8 @@
 //! The Gristmill worker: a supervisor that polls a coordinator, and executors that run user code.
 //!
 //! [`run`] is the whole worker. An executable that starts workers with executor processes calls
-//! [`executor::run_if_asked`] first in its `main`. Nothing listens here: a worker only needs to reach its coordinator.
+//! [`executor::run_if_asked`] first in its `main`. Nothing listens here unless it is told to: a worker only needs to reach its
+//! coordinator.
 
 mod bundles;
 mod command;
@@ -21,6 +22,6 @@ mod supervisor;
 #[cfg(feature = "wasm")]
 mod wasm;
 
-pub use config::{Executors, WorkerConfig, default_state_dir};
+pub use config::{Executors, ShuffleListen, WorkerConfig, default_state_dir};
 pub use program::{Program, Programs};
 pub use supervisor::{WorkerError, executable_digest, run};

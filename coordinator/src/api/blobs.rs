@@ -1,16 +1,12 @@
 //! The data half of what workers ask: inputs and outputs that lie with the coordinator. Opened by the token of a grant,
 //! and by it only for the job that it names.
 
-use std::io::Read as _;
-
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::stream;
 use gristmill_common::wire::{FetchRequest, output_name, output_name_in};
-use gristmill_common::{Code, Fence, GrantName, Problem, Stage, limits};
-use gristmill_runs::SectionBytes;
+use gristmill_common::{Code, GrantName, Problem, Stage, limits};
 use gristmill_storage::Location;
 
 use super::answer::{Answer, Refusal};
@@ -22,10 +18,7 @@ use super::ranged::{self, Slice};
 use super::{App, output};
 use crate::render::{self, PartSource, RenderError};
 use crate::scheduler::Command;
-use crate::store::{Store, StoreError, blocking};
-
-/// Bytes of one chunk of an answer; a reader holds two of them.
-const CHUNK_BYTES: usize = 256 << 10;
+use crate::store::{StoreError, blocking};
 
 /// One input file of the plan, if it lies in the store.
 pub(super) async fn input(
@@ -110,51 +103,17 @@ pub(super) async fn fetch(
         return Err(Refusal::new(Code::TooLarge, detail));
     }
     let FetchRequest { partition, outputs } = request;
-    let sections = Sections { store: app.store.clone(), grant, partition, outputs: outputs.into_iter(), current: None };
-    // One step of reading at a time, on a thread that may block: a slow reader holds no thread.
-    let stream = stream::try_unfold(sections, |sections| async move {
-        tokio::task::spawn_blocking(move || sections.next_chunk()).await.map_err(std::io::Error::other)?
-    });
-    let mut response = Body::from_stream(stream).into_response();
+    let count = outputs.len();
+    let store = app.store.clone();
+    // An output that is not there or not whole is left out, and reported as lost by who asked.
+    let open = move |number: usize| {
+        let &(map, fence) = outputs.get(number)?;
+        let name = output_name(grant.job, grant.step, Stage::Map, map, fence);
+        store.open_output(&name).inspect_err(|error| tracing::warn!(%error, "asked for a map output")).ok()
+    };
+    let mut response = Body::from_stream(gristmill_listen::frames(partition, count, open)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     Ok(response)
-}
-
-/// What of a fetch is not sent yet.
-struct Sections {
-    store: Store,
-    grant: GrantName,
-    partition: u32,
-    outputs: std::vec::IntoIter<(u32, Fence)>,
-    current: Option<SectionBytes>,
-}
-
-impl Sections {
-    /// Reads the next chunk: the rest of a large section, or many small ones.
-    fn next_chunk(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        while chunk.len() < CHUNK_BYTES {
-            if let Some(section) = &mut self.current {
-                let room = (CHUNK_BYTES - chunk.len()) as u64;
-                if section.by_ref().take(room).read_to_end(&mut chunk)? < usize::try_from(room).unwrap_or(usize::MAX) {
-                    self.current = None;
-                }
-                continue;
-            }
-            let Some((map, fence)) = self.outputs.next() else { break };
-            self.current = self.open(map, fence);
-            let length = self.current.as_ref().map_or(u64::MAX, SectionBytes::len);
-            chunk.extend_from_slice(&length.to_le_bytes());
-        }
-        Ok((!chunk.is_empty()).then(|| (Bytes::from(chunk), self)))
-    }
-
-    /// Opens a section; `None` for an output that is not there or not whole, which the reader then reports as lost.
-    fn open(&self, map: u32, fence: Fence) -> Option<SectionBytes> {
-        let name = output_name(self.grant.job, self.grant.step, Stage::Map, map, fence);
-        let run = self.store.open_output(&name).inspect_err(|error| tracing::warn!(%error, "asked for a map output"));
-        run.ok().filter(|run| self.partition < run.partitions()).map(|run| run.section_bytes(self.partition))
-    }
 }
 
 /// Takes the output of an attempt: a part, or a map output on its way to other hosts.

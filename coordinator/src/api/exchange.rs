@@ -70,9 +70,22 @@ pub(super) async fn skips(
 pub(super) async fn outputs(
     State(app): State<App>,
     Grant(grant): Grant,
-    Asked(Nothing {}): Asked<Nothing>,
+    Asked(Outputs { direct }): Asked<Outputs>,
 ) -> Answer<Json<OutputsAnswer>> {
-    Ok(Json(app.driver.query(move |scheduler, _| scheduler.outputs(&grant)).await??))
+    let table = app.driver.query(move |scheduler, _| {
+        let table = scheduler.outputs(&grant)?;
+        Ok::<_, Problem>(if direct { OutputsAnswer { holders: scheduler.holders(&grant), ..table } } else { table })
+    });
+    Ok(Json(table.await??))
+}
+
+/// The query of `GET /v1/worker/outputs`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Outputs {
+    /// Whether the worker fetches from other workers.
+    #[serde(default)]
+    direct: bool,
 }
 
 /// Returns the plan of a grant's job, as long as the job is there.

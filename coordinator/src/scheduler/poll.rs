@@ -166,6 +166,7 @@ impl Scheduler {
         self.soft.presumed.remove(&id);
         let before = self.soft.workers.get(&id);
         let same = before.filter(|known| known.session == request.session);
+        let serves_again = request.about.shuffle.is_some() && same.is_none_or(|known| !known.is_live());
         let room = u32::try_from(limits::HELD_ATTEMPTS.saturating_sub(held)).unwrap_or(0);
         let worker = Worker {
             session: request.session,
@@ -196,6 +197,9 @@ impl Scheduler {
                 self.soft.change(id, |known| *known = worker);
             }
             None => self.soft.add(id, worker),
+        }
+        if serves_again {
+            self.serve_again(id);
         }
     }
 
@@ -396,6 +400,7 @@ fn bounded_about(mut about: gristmill_common::wire::WorkerAbout) -> gristmill_co
     about.programs = about.programs.into_iter().map(bounded).collect();
     about.roots.truncate(limits::PROGRAMS);
     about.roots = about.roots.into_iter().map(bounded).collect();
+    about.shuffle = about.shuffle.filter(|shuffle| shuffle.url.len() <= limits::SHUFFLE_URL_BYTES);
     while about.labels.len() > limits::LABELS {
         about.labels.pop_last();
     }

@@ -1,7 +1,8 @@
 //! Where map outputs are and who can reach them: reduces are granted only where every input can be read.
 //!
 //! An output is inside its report, in the store, or in one worker's directory. The last kind is counted by holder, and a
-//! worker reaches it if it is the holder or shares its host (and nobody has shown otherwise). When somebody with room
+//! worker reaches it if it is the holder, shares its host, or if both serve each other and the holder lives (and nobody has
+//! shown otherwise). When somebody with room
 //! cannot reach everything, live holders are asked to relay; what is left by holders that are gone runs again.
 
 use std::collections::BTreeSet;
@@ -13,21 +14,29 @@ use gristmill_common::{Fence, Generation, GrantName, JobId, Reason, Stage, TaskN
 use super::Scheduler;
 use super::command::Reply;
 use super::entry::Entry;
-use super::job::{Life, Step};
+use super::job::{Holder, Life, Step};
 use super::range_set::task_range;
 use super::soft::Worker;
 
 impl Scheduler {
     /// A holder whose outputs the worker cannot reach.
     pub(super) fn unreachable_holder(&self, id: WorkerId, step: &Step) -> Option<WorkerId> {
+        let mut holders = step.holders.iter();
+        holders.find(|(holder, held)| !self.reaches(id, **holder, held)).map(|(holder, _)| *holder)
+    }
+
+    fn reaches(&self, id: WorkerId, holder: WorkerId, held: &Holder) -> bool {
+        if holder == id {
+            return true;
+        }
         let host = self.host(id);
-        let can_reach = |holder: &WorkerId, unshared: bool| {
-            *holder == id || (!unshared && host.is_some() && self.host(*holder) == host)
-        };
-        step.holders
-            .iter()
-            .find(|(holder, held)| !can_reach(holder, !held.unshared.is_empty()))
-            .map(|(holder, _)| *holder)
+        held.unshared.is_empty() && ((host.is_some() && self.host(holder) == host) || self.serves(holder, id))
+    }
+
+    /// Whether the worker fetches from this holder itself.
+    fn serves(&self, holder: WorkerId, id: WorkerId) -> bool {
+        let listens = |id| self.soft.workers.get(&id).is_some_and(|worker| worker.about.shuffle.is_some());
+        listens(id) && listens(holder) && self.soft.workers.get(&holder).is_some_and(Worker::is_live)
     }
 
     fn host(&self, id: WorkerId) -> Option<&str> {
@@ -44,13 +53,11 @@ impl Scheduler {
         if self.bug == Some(super::Bug::UnreachableGrant) {
             return true;
         }
-        let host = self.host(id);
         let (mut alive, mut gone) = (Vec::new(), Vec::new());
         // What several that are gone left on several hosts, nobody will ever reach together.
         let is_kept = self.is_within_reach(job, at, |holder| self.is_gone(holder));
         for (holder, held) in &at.holders {
-            let shares = held.unshared.is_empty() && host.is_some() && self.host(*holder) == host;
-            if *holder == id || shares {
+            if self.reaches(id, *holder, held) {
                 continue;
             }
             if self.soft.workers.get(holder).is_some_and(Worker::is_live) {
@@ -69,6 +76,16 @@ impl Scheduler {
             self.lose_outputs(job, step, holder, "its holder is gone");
         }
         false
+    }
+
+    /// A holder that serves its outputs is there again: others reach them now.
+    pub(super) fn serve_again(&mut self, holder: WorkerId) {
+        let holds = |job: JobId| {
+            let step = self.durable.jobs.get(&job).and_then(|job| job.current_step());
+            step.is_some_and(|(_, step)| step.holders.contains_key(&holder))
+        };
+        let held = self.durable.queue.iter().map(|rank| rank.job).filter(|job| holds(*job));
+        self.soft.fresh.extend(held);
     }
 
     /// Whether nothing was heard of the worker for so long that nothing is expected.

@@ -7,6 +7,7 @@ use gristmill_common::api::{
     WorkerView, WorkersPage,
 };
 use gristmill_common::plan::PlanSummary;
+use gristmill_common::shuffle::{Holder, ShuffleAddress};
 use gristmill_common::wire::{Location, Output, OutputRef, OutputsAnswer};
 use gristmill_common::{Code, Fence, GrantName, JobId, JobSpec, Problem, Stage, TaskName, WorkerId, limits};
 
@@ -251,7 +252,20 @@ impl Scheduler {
                 at: std::iter::once(win.output.at.clone()).chain(win.stored.then_some(Location::Store)).collect(),
             })
         });
-        Ok(OutputsAnswer { generation: step.generation, outputs: outputs.collect() })
+        Ok(OutputsAnswer { generation: step.generation, outputs: outputs.collect(), holders: BTreeMap::new() })
+    }
+
+    /// Tells the holder of a reduce grant which workers serve the outputs that they have.
+    #[must_use]
+    pub fn holders(&self, grant: &GrantName) -> BTreeMap<WorkerId, Holder> {
+        let step = self.durable.jobs.get(&grant.job).and_then(|job| job.step(grant.step));
+        let holders = step.into_iter().flat_map(|step| step.holders.keys());
+        let serving = holders.filter_map(|id| {
+            let worker = self.soft.workers.get(id).filter(|worker| worker.is_live())?;
+            let ShuffleAddress { url, pin, key } = worker.about.shuffle.clone()?;
+            Some((*id, Holder { url, pin, token: key.secret().sign(grant) }))
+        });
+        serving.collect()
     }
 
     /// Says whether the grant's attempt of this task is running, or is the one that won.

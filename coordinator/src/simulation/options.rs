@@ -46,6 +46,10 @@ pub(super) struct Machine {
     /// How many times longer than others it takes.
     pub(super) slowness: u64,
     pub(super) tells_progress: bool,
+    /// Whether it serves its map outputs to others, and fetches from those.
+    pub(super) serves: bool,
+    /// Whether nobody reaches what it serves.
+    pub(super) is_walled: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +94,8 @@ impl Options {
                     has_label: true,
                     slowness: 1,
                     tells_progress: true,
+                    serves: false,
+                    is_walled: false,
                 }
             })
             .collect();
@@ -132,6 +138,12 @@ impl Options {
             job.backups = r.chance(800);
         }
         options.jobs.iter_mut().for_each(|job| job.add_failings(&mut r));
+        if r.chance(300) {
+            for machine in &mut options.workers {
+                machine.serves = r.chance(800);
+                machine.is_walled = r.chance(150);
+            }
+        }
         options
     }
 }

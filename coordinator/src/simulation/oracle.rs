@@ -18,6 +18,8 @@ pub(super) struct Oracle {
     pub(super) accepted: BTreeSet<(JobId, u64)>,
     /// Hosts that workers say they are on.
     pub(super) hosts: BTreeMap<WorkerId, u64>,
+    /// Workers that serve their outputs to each other.
+    pub(super) serving: BTreeSet<WorkerId>,
     /// When a worker's poll last reached the coordinator.
     pub(super) polled: BTreeMap<WorkerId, u64>,
     /// Which answer of this coordinator carried a grant last: first fence to end, session and `seq`.
@@ -129,7 +131,8 @@ impl Oracle {
             let Some(holder) = holder.filter(|_| (*won_job, task.step, task.stage) == (job, step, Stage::Map)) else {
                 continue;
             };
-            if holder != worker && self.hosts.get(&holder) != mine {
+            let serves = self.serving.contains(&holder) && self.serving.contains(&worker);
+            if holder != worker && self.hosts.get(&holder) != mine && !serves {
                 return Err(format!("a reduce of {job} went to {worker}, {task} is only at {holder}"));
             }
         }

@@ -106,6 +106,7 @@ const RARE: &[&str] = &[
     "coordinator stood still",
     "directory lost",
     "failed",
+    "fetched from its worker",
     "grant lost",
     "history compacted",
     "job cancelled",

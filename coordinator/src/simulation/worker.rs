@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use gristmill_common::shuffle::{ShuffleAddress, ShuffleKey};
 use gristmill_common::wire::{
     Done, Location, Outcome, PollRequest, PollResponse, Report, Skipped, TaskResult, Verdict, WorkerAbout, output_name,
 };
@@ -86,6 +87,11 @@ impl SimWorker {
 
 fn identity(machine: &Machine, worker: WorkerId, session: SessionId, incarnation: u64) -> Identity {
     let programs = if machine.has_program { vec!["program".to_owned()] } else { vec!["other".to_owned()] };
+    let shuffle = machine.serves.then(|| ShuffleAddress {
+        url: format!("https://{worker}"),
+        pin: Digest([8; 32]),
+        key: ShuffleKey::new([7; 32]),
+    });
     let about = WorkerAbout {
         name: worker.to_string(),
         host: format!("host {}", machine.host),
@@ -95,6 +101,7 @@ fn identity(machine: &Machine, worker: WorkerId, session: SessionId, incarnation
         executable: Digest([9; 32]),
         roots: Vec::new(),
         labels: machine.has_label.then(|| ("label".to_owned(), "yes".to_owned())).into_iter().collect(),
+        shuffle,
         ..WorkerAbout::default()
     };
     Identity { worker, session, incarnation, about }
@@ -140,6 +147,9 @@ impl World {
             }
         }
         self.oracle.hosts.insert(worker.id, worker.machine.host);
+        if worker.machine.serves {
+            self.oracle.serving.insert(worker.id);
+        }
         worker.exchange = exchange;
         if restored {
             self.seen("outbox restored");
@@ -475,6 +485,13 @@ impl World {
         value.ok_or(Some(fence))
     }
 
+    /// What a worker fetches from another one that serves its outputs, if that one answers.
+    fn served_by(&self, holder: WorkerId, reader: usize) -> Option<&Directory> {
+        let serving = self.workers.iter().find(|worker| worker.id == holder && worker.machine.serves)?;
+        let answers = serving.is_up && serving.paused_until <= self.now && !serving.machine.is_walled;
+        (answers && self.workers[reader].machine.serves).then(|| self.directories.get(&holder)).flatten()
+    }
+
     /// Reads every map output of the step, from where the coordinator says it is.
     fn read_maps(&mut self, index: usize, grant: &GrantName) -> Result<Vec<u64>, Tried> {
         let Some(scheduler) = self.coordinator.scheduler.as_ref() else { return Err(Tried::Later) };
@@ -486,6 +503,7 @@ impl World {
         });
         let mut values = vec![NOTHING; maps as usize];
         let mut arrived = Vec::new();
+        let mut was_served = false;
         for output in &table.outputs {
             let file = output_name(grant.job, grant.step, Stage::Map, output.map, output.fence);
             let map = TaskName { step: grant.step, stage: Stage::Map, index: output.map };
@@ -502,8 +520,10 @@ impl World {
                     Location::Inline(text) => found = Ok(value_of(text)),
                     Location::Store => found = self.store.get(&file).copied().ok_or_else(|| lost("not in the store")),
                     Location::Worker(holder) => {
-                        let there = self.directories.get(holder).filter(|there| there.disk == worker.machine.disk);
-                        match there.map(|directory| directory.files.get(&file)) {
+                        let shared = self.directories.get(holder).filter(|there| there.disk == worker.machine.disk);
+                        let served = if shared.is_none() { self.served_by(*holder, index) } else { None };
+                        was_served |= served.is_some();
+                        match shared.or(served).map(|directory| directory.files.get(&file)) {
                             Some(Some(value)) => found = Ok(*value),
                             Some(None) => found = Err(lost("no such file")),
                             None if *holder == worker.id => found = Err(lost("the directory is gone")),
@@ -521,6 +541,9 @@ impl World {
             }
             values[output.map as usize] = found?;
             arrived.push((output.fence, values[output.map as usize]));
+        }
+        if was_served {
+            self.seen("fetched from its worker");
         }
         if self.options.bug == Some(Bug::ArrivalOrderMerge) {
             arrived.sort_unstable();

@@ -1,12 +1,13 @@
 //! `worker`: serves a coordinator with this machine's slots.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use gristmill_common::program::Kind;
 use gristmill_common::{limits, quantity};
-use gristmill_worker::{Executors, Programs, WorkerConfig};
+use gristmill_worker::{Executors, Programs, ShuffleListen, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
@@ -19,7 +20,10 @@ Examples:
   gristmill worker --join 'https://HOST:4750#<certificate hash>.<worker token>'
   gristmill worker --join http://127.0.0.1:4750#.<worker token> --slots 8
 
-The coordinator prints the line to paste. The worker only needs to reach it; nothing listens here.
+  gristmill worker --join '…' --shuffle-listen 0.0.0.0:0
+
+The coordinator prints the line to paste. The worker only needs to reach it; nothing listens here unless --shuffle-listen
+is given. Workers that have it fetch map outputs from one another, over TLS, instead of by way of the coordinator.
 SIGTERM drains: what runs is finished and reported, then the worker stops.")]
 pub struct WorkerArgs {
     /// The line that the coordinator printed
@@ -46,6 +50,14 @@ pub struct WorkerArgs {
     /// Free bytes of the state directory's disk below which no more work is taken
     #[arg(long, env = "GRISTMILL_DISK_RESERVE", value_name = "BYTES", default_value_t = limits::WORKER_RESERVE_BYTES, value_parser = quantity::bytes)]
     pub disk_reserve: u64,
+
+    /// Serve map outputs to other workers that have this flag, at IP:PORT (port 0 for any)
+    #[arg(long, env = "GRISTMILL_SHUFFLE_LISTEN", value_name = "ADDRESS")]
+    pub shuffle_listen: Option<SocketAddr>,
+
+    /// How other workers reach --shuffle-listen, as https://HOST:PORT; guessed when left out
+    #[arg(long, env = "GRISTMILL_SHUFFLE_URL", value_name = "URL", requires = "shuffle_listen")]
+    pub shuffle_url: Option<String>,
 
     /// A name for people; the host's when left out
     #[arg(long)]
@@ -90,6 +102,7 @@ pub async fn run(args: &WorkerArgs, programs: Programs) -> Result<Exit> {
     anyhow::ensure!(config.labels.len() <= limits::LABELS, "at most {} labels are allowed", limits::LABELS);
     config.memory_bytes = args.memory;
     config.reserve_bytes = args.disk_reserve;
+    config.shuffle = args.shuffle_listen.map(|address| ShuffleListen { address, url: args.shuffle_url.clone() });
     config.executors = Executors::this_executable()?;
     let shutdown = CancellationToken::new();
     signals::cancel_on_stop(shutdown.clone());

@@ -29,5 +29,6 @@ mod wasm_counts_as_everything_else_does;
 mod what_cannot_run_is_explained;
 mod worker_dies_mid_map;
 mod worker_drains_on_sigterm;
+mod workers_fetch_from_one_another;
 mod wrong_tokens_are_refused;
 mod zombies_are_harmless;

@@ -16,6 +16,7 @@ use gristmill_common::{Code, Fence, Generation, GrantName, JobId, Place, Reason,
 use gristmill_storage::Roots;
 
 use super::coordinator::{Coordinator, RemoteReader, worker_failure};
+use super::fetch::Peers;
 use super::guard::guarded;
 use super::inputs::GrantInputs;
 use super::outputs::{Made, Outputs};
@@ -47,6 +48,10 @@ pub(crate) struct Attempts<'a> {
     spawners: Arc<Pool>,
     printed: Option<Printed>,
     holders: BTreeMap<WorkerId, Option<PathBuf>>,
+    /// Whether outputs are fetched from workers that serve them.
+    direct: bool,
+    /// Connections to those.
+    peers: Peers,
     /// Of the last job.
     plan: Option<(JobId, Arc<PlanAnswer>)>,
     /// Of the last grant of maps.
@@ -166,6 +171,8 @@ impl<'a> Attempts<'a> {
             spawners: Arc::new(Pool::new(hello.scratch.clone())),
             printed,
             holders: BTreeMap::new(),
+            direct: hello.direct,
+            peers: Peers::default(),
             plan: None,
             splits: None,
             table: None,
@@ -239,9 +246,10 @@ impl<'a> Attempts<'a> {
         // A worker that started after the last table was read has a place now.
         self.holders.clear();
         self.table = None;
+        let direct = self.direct;
         let answer = self.coordinator.try_call(|client| {
             let token = token.to_owned();
-            async move { client.outputs(&token).await }
+            async move { client.outputs(&token, direct).await }
         });
         let answer = answer.map_err(|error| match error.code() {
             // A map is being made again, or the attempt is no longer wanted.
@@ -444,8 +452,9 @@ impl<'a> Attempts<'a> {
             state_dir: &self.state_dir,
             scratch: &self.spills,
             holders: &mut self.holders,
+            peers: &mut self.peers,
         };
-        let sections = finder.all(&batch.token, &batch.grant, task, &table.outputs)?;
+        let sections = finder.all(&batch.token, &batch.grant, task, table)?;
         let reduce = ReduceTask {
             job: batch.grant.job,
             name: batch.grant.task(task),

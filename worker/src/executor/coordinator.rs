@@ -72,6 +72,11 @@ impl Coordinator {
         self.wait(retry::idempotent(patience, || self.client.put_log(token, task, head, text)))
     }
 
+    /// Waits for something of another worker, at most so long; `None` when it took longer.
+    pub(crate) fn within<T>(&self, patience: Duration, what: impl Future<Output = T>) -> Option<T> {
+        self.wait(async move { timeout(patience, what).await.ok() })
+    }
+
     /// Waits for the next bytes of a body; empty at its end.
     pub(crate) fn chunk(&self, body: &mut Download) -> Result<Bytes, ClientError> {
         let chunk = self.wait(body.chunk());

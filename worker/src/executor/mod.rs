@@ -6,6 +6,7 @@
 
 mod attempt;
 mod coordinator;
+mod fetch;
 mod guard;
 mod inputs;
 mod outputs;

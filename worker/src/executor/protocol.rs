@@ -28,6 +28,8 @@ pub(crate) struct Hello {
     pub(crate) pin: Option<Digest>,
     /// Whether tokens may travel to it in clear text.
     pub(crate) plain_allowed: bool,
+    /// Whether it fetches from workers that serve their outputs.
+    pub(crate) direct: bool,
     /// The worker whose attempts it runs.
     pub(crate) worker: WorkerId,
     /// Directories from which it may read inputs.

@@ -14,7 +14,9 @@ use axum::routing::any;
 use axum::{Json, Router};
 use futures_util::{StreamExt, stream};
 use gristmill_common::plan::{Compression, Piece, PinnedFile, PlanHead, PlannedStep, SplitInput};
-use gristmill_common::wire::{Location, NamedFile, Outcome, OutputRef, PlanAnswer, SplitsAnswer, output_name_in};
+use gristmill_common::wire::{
+    Location, NamedFile, Outcome, OutputRef, OutputsAnswer, PlanAnswer, SplitsAnswer, output_name_in,
+};
 use gristmill_common::{
     Code, Fence, Generation, GrantName, JobId, Problem, Reason, Stage, TaskRange, TokenSecret, WorkerId, limits,
 };
@@ -23,6 +25,7 @@ use gristmill_storage::Roots;
 use uuid::Uuid;
 
 use super::coordinator::Coordinator;
+use super::fetch::Peers;
 use super::inputs::GrantInputs;
 use super::outputs::{Made, Outputs};
 use super::pipe::Link;
@@ -92,6 +95,7 @@ fn hello(url: String, dir: &tempfile::TempDir) -> Hello {
         url,
         pin: None,
         plain_allowed: false,
+        direct: false,
         worker: WorkerId(Uuid::nil()),
         roots: vec![],
         state_dir: dir.path().to_owned(),
@@ -286,10 +290,13 @@ fn a_fetch_that_breaks_off_begins_anew() {
         state_dir: scripted.dir.path(),
         scratch: scripted.dir.path(),
         holders: &mut BTreeMap::new(),
+        peers: &mut Peers::default(),
     };
     let output = |map| OutputRef { map, fence: Fence(9), bytes: 100, at: vec![Location::Store] };
+    let table =
+        OutputsAnswer { generation: Generation(0), outputs: vec![output(4), output(6)], holders: BTreeMap::new() };
     let grant = grant(Stage::Reduce);
-    let sections = finder.all("token", &grant, 2, &[output(4), output(6)]).expect("fetched");
+    let sections = finder.all("token", &grant, 2, &table).expect("fetched");
     let texts = sections.into_iter().map(|mut section| {
         let mut text = String::new();
         section.bytes.read_to_string(&mut text).expect("read");
@@ -298,7 +305,7 @@ fn a_fetch_that_breaks_off_begins_anew() {
     assert_eq!(texts.collect::<Vec<_>>(), [(4, 3, "abc".to_owned()), (6, 2, "de".to_owned())]);
     assert_eq!(scripted.asked().len(), 2);
     // A scratch file that cannot be read is the worker's failure, not the map's.
-    let mut section = finder.all("token", &grant, 2, &[output(4), output(6)]).expect("fetched").remove(0);
+    let mut section = finder.all("token", &grant, 2, &table).expect("fetched").remove(0);
     fs::remove_file(scripted.dir.path().join("fetched-0")).expect("removed");
     let error = section.bytes.read(&mut [0; 8]).expect_err("gone").downcast::<ReadFailed>().expect("with its reason");
     assert!(matches!(error.0, Reason::Worker { .. }), "{error}");

@@ -24,6 +24,16 @@ impl Stopwatch {
     }
 }
 
+/// Makes a secret.
+///
+/// # Errors
+/// When the system has no randomness to give.
+pub(crate) fn fresh_secret() -> std::io::Result<[u8; 32]> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(std::io::Error::other)?;
+    Ok(secret)
+}
+
 /// Makes an id that nobody has.
 pub(crate) fn fresh_id() -> Uuid {
     Uuid::new_v4()

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::sync::OnceLock;
 
 use gristmill_common::program::Kind;
+use gristmill_common::shuffle::ShuffleAddress;
 use gristmill_common::wire::WorkerAbout;
 use gristmill_common::{Digest, SessionId};
 use gristmill_storage::Roots;
@@ -38,7 +39,13 @@ pub fn executable_digest() -> io::Result<Digest> {
     Ok(*EXECUTABLE.get_or_init(|| Digest(hash.finalize().into())))
 }
 
-pub(crate) fn of(config: &WorkerConfig, state: &StateDir, roots: &Roots, programs: &Programs) -> io::Result<Identity> {
+pub(crate) fn of(
+    config: &WorkerConfig,
+    state: &StateDir,
+    roots: &Roots,
+    programs: &Programs,
+    shuffle: Option<ShuffleAddress>,
+) -> io::Result<Identity> {
     let name = config.name.clone().unwrap_or_else(|| format!("{}-{}", host_name(), state.number()));
     let host = match &config.host {
         Some(host) => host.clone(),
@@ -58,6 +65,7 @@ pub(crate) fn of(config: &WorkerConfig, state: &StateDir, roots: &Roots, program
         kinds: kinds(config),
         labels: config.labels.clone(),
         memory_bytes: config.memory_bytes,
+        shuffle,
     };
     let session = SessionId(fresh_id());
     Ok(Identity { worker: state.id(), session, incarnation: state.incarnation(), about })

@@ -9,6 +9,7 @@ mod host;
 mod identity;
 mod polls;
 mod relays;
+mod shuffle;
 mod slot;
 
 use std::fs;
@@ -38,6 +39,7 @@ use disk::Disk;
 use host::Maker;
 use polls::{Answered, Failure, Polls};
 use relays::Relays;
+use shuffle::Listening;
 use slot::{FromSlot, Slot, ToSlot};
 
 /// Why a worker ended although nobody asked it to.
@@ -78,6 +80,9 @@ struct Supervisor {
     outbox: Outbox,
     polls: Polls,
     relays: Relays,
+    /// Serves other workers until this one has ended.
+    #[expect(dead_code, reason = "held for its drop")]
+    shuffle: Option<Listening>,
     slots: Vec<SlotHandle>,
     clock: Stopwatch,
     disk: Disk,
@@ -120,7 +125,10 @@ impl Supervisor {
         let client = WorkerClient::new(config.endpoint.clone()).map_err(WorkerError::Rejected)?;
         let state = Arc::new(StateDir::claim(&config.state_dir, clock::fresh_id())?);
         let roots = Roots::new(&config.roots, [&config.state_dir])?;
-        let identity = identity::of(config, &state, &roots, &programs).map_err(io_error("tell who this worker is"))?;
+        let shuffle = config.shuffle.as_ref().map(|listen| shuffle::start(listen, state.outputs())).transpose()?;
+        let served_at = shuffle.as_ref().map(|listening| listening.address.clone());
+        let identity =
+            identity::of(config, &state, &roots, &programs, served_at).map_err(io_error("tell who this worker is"))?;
         tracing::info!(
             worker = %identity.worker, name = identity.about.name, slots = config.slots, state = %state.path().display(),
             coordinator = %config.endpoint, "worker started"
@@ -135,6 +143,7 @@ impl Supervisor {
         let slots =
             (0..config.slots as usize).map(|number| start_slot(number, &maker, &state, &say, &client)).collect();
         Ok(Self {
+            shuffle,
             relays: Relays::new(client.clone(), Arc::clone(&state), lose),
             polls: Polls::new(client, answers),
             state,
@@ -378,6 +387,7 @@ fn hello(config: &WorkerConfig, state: &StateDir) -> Hello {
         url: config.endpoint.address(),
         pin: config.endpoint.pin,
         plain_allowed: config.endpoint.allows_plain_http(),
+        direct: config.shuffle.is_some(),
         worker: state.id(),
         roots: config.roots.clone(),
         state_dir: config.state_dir.clone(),

@@ -1,4 +1,5 @@
 use gristmill_common::TaskName;
+use gristmill_common::shuffle::{ShuffleAddress, ShuffleKey};
 
 use super::*;
 
@@ -151,4 +152,70 @@ fn who_leaves_relays_first() {
     world.tell(Command::StoreOutput { job, step, map: 0, fence });
     let answer = world.answered(&mut a);
     assert!(answer.relay.is_empty(), "it may leave");
+}
+
+/// As [`split_world`], where both workers serve their outputs.
+fn serving_world() -> (World, Hand, Hand, [GrantName; 2]) {
+    let mut world = World::new();
+    world.job(2, 1);
+    let (mut a, mut b) = (world.worker("host a", 1), world.worker("host b", 1));
+    for (hand, byte) in [(&mut a, 1), (&mut b, 2)] {
+        let (url, pin, key) = (format!("https://{byte}"), Digest([byte; 32]), ShuffleKey::new([byte; 32]));
+        hand.request.about.shuffle = Some(ShuffleAddress { url, pin, key });
+    }
+    let first = world.answered(&mut a);
+    let second = world.answered(&mut b);
+    let names = [a.grants(&first)[0], b.grants(&second)[0]];
+    a.done_here(&names[0]);
+    a.request.free_slots = 0;
+    world.answered(&mut a);
+    world.forget();
+    (world, a, b, names)
+}
+
+#[test]
+fn workers_that_serve_each_other_never_relay() {
+    let (mut world, a, mut b, names) = serving_world();
+    b.done_here(&names[1]);
+    let answer = world.answered(&mut b);
+    let reduce = b.grants(&answer)[0];
+    world.happened(&["won", "granted"]);
+    let holders = world.scheduler.holders(&reduce);
+    let at_a = &holders[&a.request.worker];
+    assert_eq!(at_a.url, "https://1");
+    let key_of = |byte| ShuffleKey::new([byte; 32]).secret();
+    assert_eq!(key_of(1).verify(&at_a.token), Some(reduce), "the token opens this grant's outputs there");
+    assert_eq!(key_of(2).verify(&at_a.token), None, "and nothing elsewhere");
+    assert!(!format!("{:?}", b.request.about).contains("2, 2, 2"), "keys are never printed");
+}
+
+#[test]
+fn what_cannot_be_fetched_from_a_worker_is_relayed() {
+    let (mut world, mut a, mut b, names) = serving_world();
+    b.done_here(&names[1]);
+    let answer = world.answered(&mut b);
+    let reduce = b.grants(&answer)[0];
+    let map = names[0].task(names[0].tasks.first);
+    b.failed(&reduce, Reason::Unreachable { map, fence: names[0].first_fence });
+    let answer = world.answered(&mut b);
+    assert!(answer.grants.is_empty(), "it is not tried again like this");
+    let relay = world.answered(&mut a).relay;
+    assert_eq!(grant::name_of(&relay[0].token).unwrap().tasks, names[0].tasks);
+}
+
+#[test]
+fn a_serving_worker_that_returns_is_reached_at_once() {
+    let (mut world, mut a, mut b, names) = serving_world();
+    b.done_here(&names[1]);
+    b.request.free_slots = 0;
+    world.answered(&mut b);
+    b.request.free_slots = 1;
+    // After a restart the holder has not been heard yet; nobody else reaches what it has.
+    world.restart(0);
+    world.parked(&mut b);
+    world.tell(Command::ResumePoll { session: b.request.session, expired: false });
+    world.forget();
+    a.request.free_slots = 0;
+    world.answered(&mut a);
+    world.woken(&[&b]);
 }

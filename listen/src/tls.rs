@@ -1,7 +1,7 @@
-//! The certificate of a coordinator that is reached from other machines.
+//! The certificate of a listener that is reached from other machines.
 //!
-//! Without one from the operator, a self-signed one is made and kept in the data directory. Whoever joins pins its hash, so
-//! names and dates in it decide nothing.
+//! Without one from the operator, a self-signed one is made. Whoever connects pins its hash, so names and dates in it decide
+//! nothing.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::data_dir::write_private;
+use crate::private::write_private;
 
 /// Why there is no usable certificate.
 #[derive(Debug, thiserror::Error)]
@@ -54,15 +54,33 @@ impl Tls {
     /// # Errors
     /// When a file is missing or cannot be used.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let unusable =
-            |path: &Path, what, error: String| TlsError::Unusable { path: path.display().to_string(), what, error };
         let pem = |path: &Path| fs::read(path).map_err(|error| io_error(path, error));
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem(certificate)?).collect();
         let chain = chain.map_err(|error| unusable(certificate, "certificate", error.to_string()))?;
-        let first = chain.first().ok_or_else(|| unusable(certificate, "certificate", "it has none".to_owned()))?;
-        let pin = Digest::of(first);
         let private = PrivateKeyDer::from_pem_slice(&pem(key)?);
         let private = private.map_err(|error| unusable(key, "private key", error.to_string()))?;
+        Self::of(chain, private, certificate)
+    }
+
+    /// Makes a self-signed certificate for these names that lives as long as this process.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn passing(names: Vec<String>) -> Result<Self, TlsError> {
+        let nowhere = Path::new("a new certificate");
+        let made = rcgen::generate_simple_self_signed(names);
+        let made = made.map_err(|error| unusable(nowhere, "certificate", error.to_string()))?;
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        Self::of(vec![made.cert.der().clone()], key, nowhere)
+    }
+
+    fn of(
+        chain: Vec<CertificateDer<'static>>,
+        private: PrivateKeyDer<'static>,
+        certificate: &Path,
+    ) -> Result<Self, TlsError> {
+        let first = chain.first().ok_or_else(|| unusable(certificate, "certificate", "it has none".to_owned()))?;
+        let pin = Digest::of(first);
         install_provider();
         let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, private);
         let mut config = config.map_err(|error| unusable(certificate, "certificate", error.to_string()))?;
@@ -71,18 +89,15 @@ impl Tls {
         Ok(Self { config: Arc::new(config), pin })
     }
 
-    /// Loads the self-signed certificate of the data directory, made at the first use for these names.
+    /// Loads the self-signed certificate of a directory, made at the first use for these names.
     ///
     /// # Errors
     /// When its files cannot be read or written.
-    pub fn self_signed(data_dir: &Path, names: Vec<String>) -> Result<Self, TlsError> {
-        let (certificate, key): (PathBuf, PathBuf) = (data_dir.join("tls.cert.pem"), data_dir.join("tls.key.pem"));
+    pub fn self_signed(directory: &Path, names: Vec<String>) -> Result<Self, TlsError> {
+        let (certificate, key): (PathBuf, PathBuf) = (directory.join("tls.cert.pem"), directory.join("tls.key.pem"));
         if !certificate.exists() || !key.exists() {
-            let made = rcgen::generate_simple_self_signed(names).map_err(|error| TlsError::Unusable {
-                path: certificate.display().to_string(),
-                what: "certificate",
-                error: error.to_string(),
-            })?;
+            let made = rcgen::generate_simple_self_signed(names);
+            let made = made.map_err(|error| unusable(&certificate, "certificate", error.to_string()))?;
             // The key first: a certificate without its key would be taken for a whole pair.
             let write =
                 |path: &Path, text: String| write_private(path, text.as_bytes()).map_err(|error| io_error(path, error));
@@ -109,6 +124,10 @@ pub fn own_names() -> (String, Option<IpAddr>) {
         Some(socket.local_addr().ok()?.ip())
     };
     (name, route().filter(|address| !address.is_loopback() && !address.is_unspecified()))
+}
+
+fn unusable(path: &Path, what: &'static str, error: String) -> TlsError {
+    TlsError::Unusable { path: path.display().to_string(), what, error }
 }
 
 fn io_error(path: &Path, error: io::Error) -> TlsError {
