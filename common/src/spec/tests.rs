@@ -1,0 +1,88 @@
+use super::*;
+use crate::problem::Code;
+
+fn spec(change: &str) -> Result<JobSpec, Problem> {
+    let mut value: serde_json::Value = serde_json::json!({
+        "name": "count", "inputs": ["store://a"], "steps": [{ "native": "word-count" }]
+    });
+    let change: serde_json::Value = serde_json::from_str(change).expect("a JSON object");
+    for (key, change) in change.as_object().expect("a JSON object") {
+        value[key] = change.clone();
+    }
+    JobSpec::from_json(value.to_string().as_bytes())
+}
+
+#[test]
+fn the_least_spec_has_the_defaults() {
+    let least = spec("{}").expect("valid");
+    assert_eq!(
+        least,
+        JobSpec::new("count", vec![Input::Url("store://a".into())], vec![StepSpec::native("word-count")])
+    );
+    assert_eq!(least.steps[0].reduces(), limits::DEFAULT_PARTITIONS);
+}
+
+#[test]
+fn every_mistake_is_named_with_its_pointer() {
+    let cases = [
+        (r#"{"name":""}"#, "/name"),
+        (r#"{"name":"a\nb"}"#, "/name"),
+        (r#"{"inputs":[]}"#, "/inputs"),
+        (r#"{"inputs":["ftp://x"]}"#, "/inputs/0"),
+        (r#"{"inputs":["store://a",{"generate":5}]}"#, "/inputs"),
+        (r#"{"inputs":[{"generate":0}]}"#, "/inputs/0/generate"),
+        (r#"{"inputs":[7]}"#, "/inputs/0"),
+        (r#"{"steps":[]}"#, "/steps"),
+        (r#"{"steps":[{"native":"a/b"}]}"#, "/steps/0/native"),
+        (r#"{"steps":[{"native":"a","partitions":0}]}"#, "/steps/0/partitions"),
+        (r#"{"steps":[{"native":"a","partitions":2,"reduce":false}]}"#, "/steps/0/partitions"),
+        (r#"{"steps":[{"native":"a","executable":"x"}]}"#, "/steps/0/executable"),
+        (r#"{"steps":[{"native":"a","partitions":-1}]}"#, "/steps/0/partitions"),
+        (r#"{"split":{"bytes":0}}"#, "/split/bytes"),
+        (r#"{"steps":[{"args":["a"]}]}"#, "/steps/0"),
+        (r#"{"split":{"words":5}}"#, "/split/words"),
+        (r#"{"split":{"lines":0}}"#, "/split/lines"),
+        (r#"{"split":{"lines":1,"bytes":9}}"#, "/split/lines"),
+        (r#"{"attempts":0}"#, "/attempts"),
+        (r#"{"attempts":1000}"#, "/attempts"),
+        (r#"{"priority":5000}"#, "/priority"),
+        (r#"{"progress_timeout_ms":1}"#, "/progress_timeout_ms"),
+        (r#"{"sort_budget_bytes":1}"#, "/sort_budget_bytes"),
+        (r#"{"on_bad_record":{"skip":0}}"#, "/on_bad_record/skip"),
+        (r#"{"on_bad_record":{"skip":5},"attempts":2}"#, "/attempts"),
+        (r#"{"on_nondeterminism":"hope"}"#, "/on_nondeterminism"),
+        (r#"{"output":{"url":"relative"}}"#, "/output/url"),
+        (r#"{"output":{"url":"store://"}}"#, "/output/url"),
+        (r#"{"output":{"overwrite":true}}"#, "/output/overwrite"),
+        (r#"{"user":""}"#, "/user"),
+        (r#"{"max_running":0}"#, "/max_running"),
+        (r#"{"requires":{"labels":{"gpu":""}}}"#, "/requires/labels"),
+        (r#"{"requires":{"disk":5}}"#, "/requires/disk"),
+        (r#"{"steps":[{"command":{}}]}"#, "/steps/0/command"),
+        (r#"{"steps":[{"command":{"mapper":["a"],"output_bytes":1}}]}"#, "/steps/0/command/output_bytes"),
+        (
+            r#"{"steps":[{"command":{"mapper":["a"],"streaming":{"order":{"fields":{"options":"-q","separator":"."}}}}}]}"#,
+            "/steps/0/command/streaming/order/fields/options",
+        ),
+        (r#"{"colour":"red"}"#, "/colour"),
+    ];
+    for (change, pointer) in cases {
+        let problem = spec(change).expect_err(change);
+        assert_eq!((problem.code, problem.pointer.as_deref()), (Code::Invalid, Some(pointer)), "{change}: {problem}");
+    }
+}
+
+#[test]
+fn what_is_not_built_says_so() {
+    let problem = spec(r#"{"inputs":["s3://bucket/a"]}"#).expect_err("not built");
+    assert_eq!(problem.code, Code::Unsupported);
+}
+
+#[test]
+fn text_that_is_not_json_is_refused() {
+    for text in ["", "{", "[]", "null", "{\"name\":\"a\"}", "\u{0}"] {
+        let problem = JobSpec::from_json(text.as_bytes()).expect_err(text);
+        assert_eq!(problem.code, Code::Invalid, "{text}");
+        assert!(problem.pointer.is_some(), "{text}");
+    }
+}
