@@ -15,6 +15,8 @@ use crate::report::{Report, Row};
 
 /// Tasks of W4 unless `--size` says how many.
 const TASKS: u64 = 100_000;
+/// Processes of W4.
+const PROCESSES: u64 = 20_000;
 /// How often the tiny job of W5 runs on the cluster.
 const TINY_JOBS: usize = 20;
 
@@ -22,6 +24,7 @@ const TINY_JOBS: usize = 20;
 pub(crate) fn no_op(bench: &Bench) -> Result<Report> {
     let count = bench.args.size.unwrap_or(TASKS);
     let mut row = Row::new("gristmill");
+    let mut commands = Row::new("command");
     block_on(async {
         let cluster = cluster(bench).await?;
         // The first job pays for connections and page faults.
@@ -32,21 +35,41 @@ pub(crate) fn no_op(bench: &Bench) -> Result<Report> {
                 row.taken.push(taken);
             }
         }
+        for _ in 0..2 {
+            let taken = job(&cluster, &command_spec()?).await?;
+            say(&format!("W4: {PROCESSES} commands in {:.3} s", taken.wall_s));
+            commands.taken.push(taken);
+        }
         Ok(())
     })?;
-    let rate = row.taken.iter().map(|taken| count as f64 / taken.wall_s).fold(0.0_f64, f64::max);
-    row.note = format!("best {rate:.0} tasks/s");
-    let mut rows = vec![row];
+    row.note = best(count, &row);
+    commands.note =
+        format!("{PROCESSES} tasks of `true` with pipes, limits and a directory; {}", best(PROCESSES, &commands));
+    let mut rows = vec![row, commands];
     if bench.wants("gnu") || bench.wants("yardstick") {
-        let script = r#"seq 20000 | xargs -P2 -n1 true; touch "$2""#;
-        let xargs = Contender::shell("yardstick", bench, Equal::Bytes, script, &bench.scratch);
+        let script = format!(r#"seq {PROCESSES} | xargs -P2 -n1 true; touch "$2""#);
+        let xargs = Contender::shell("yardstick", bench, Equal::Bytes, &script, &bench.scratch);
         let mut report = bench.rounds("W4", "20,000 processes", &[xargs])?;
         if let Some(row) = report.rows.first_mut() {
-            row.note = "20,000 processes by xargs".to_owned();
+            row.note = format!("{PROCESSES} processes by xargs; {}", best(PROCESSES, row));
         }
         rows.extend(report.rows);
     }
     Ok(Report { workload: "W4".to_owned(), input: format!("{count} no-op tasks"), rows })
+}
+
+fn best(count: u64, row: &Row) -> String {
+    let rate = row.taken.iter().map(|taken| count as f64 / taken.wall_s).fold(0.0_f64, f64::max);
+    format!("best {rate:.0} tasks/s")
+}
+
+/// A process for each record.
+fn command_spec() -> Result<JobSpec> {
+    let spec = serde_json::json!({
+        "name": "true", "inputs": [{ "generate": PROCESSES }], "split": { "records": 1 },
+        "steps": [{ "command": { "mapper": ["true"] }, "reduce": false }],
+    });
+    JobSpec::from_json(spec.to_string().as_bytes()).map_err(|problem| anyhow::anyhow!("{problem}"))
 }
 
 fn no_op_spec(count: u64) -> JobSpec {
@@ -87,7 +110,7 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 async fn cluster(bench: &Bench) -> Result<Cluster> {
     let mut cluster = Cluster::start(&bench.gristmill.to_string_lossy(), &[]).await?;
     for _ in 0..2 {
-        cluster.start_worker(1, "state", &[])?;
+        cluster.start_worker(1, "state", &["--allow-commands"])?;
     }
     while cluster.client()?.workers().await?.workers.len() < 2 {
         tokio::time::sleep(Duration::from_millis(10)).await;
