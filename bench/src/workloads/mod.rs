@@ -32,11 +32,13 @@ pub(crate) enum Workload {
     Grep,
     /// W9: cluster beside `run`.
     Cluster,
+    /// W9z: the same where the shuffle weighs.
+    Shuffle,
     /// W10: growth with the input.
     Growth,
 }
 
-const NAMES: [(&str, Workload); 9] = [
+const NAMES: [(&str, Workload); 10] = [
     ("W1", Workload::Words),
     ("W2", Workload::Zipf),
     ("W3", Workload::Sort),
@@ -45,6 +47,7 @@ const NAMES: [(&str, Workload); 9] = [
     ("W6", Workload::Streaming),
     ("W8", Workload::Grep),
     ("W9", Workload::Cluster),
+    ("W9z", Workload::Shuffle),
     ("W10", Workload::Growth),
 ];
 
@@ -65,6 +68,7 @@ impl Workload {
             Self::Streaming => streaming::python(bench),
             Self::Grep => grep::grep(bench),
             Self::Cluster => cluster::words(bench),
+            Self::Shuffle => cluster::zipf(bench),
             Self::Growth => growth::words(bench),
         }
     }
