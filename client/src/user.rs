@@ -189,6 +189,14 @@ impl Client {
         self.http.json(self.call(Method::POST, ["v1", "jobs", id, "cancel"])?).await
     }
 
+    /// Takes a job up again that failed or was cancelled: what was won stays won.
+    ///
+    /// # Errors
+    /// [`ClientError::Problem`] with `conflict` when it did not end so, or what it had is not kept any more.
+    pub async fn retry(&self, id: &str) -> Result<JobView, ClientError> {
+        self.http.json(self.call(Method::POST, ["v1", "jobs", id, "retry"])?).await
+    }
+
     /// Makes the coordinator forget a job that is over, and its output in the store.
     ///
     /// # Errors

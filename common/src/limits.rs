@@ -49,6 +49,9 @@ pub const QUARANTINE_MAX_LEASES: u64 = 16;
 /// How long a silent worker is listed, in leases: an hour at the default.
 pub const FORGET_WORKER_LEASES: u64 = 120;
 
+/// How long a job that failed or was cancelled keeps what it has, in milliseconds (`--retain-failed`): until the next day.
+pub const RETAIN_FAILED_MS: u64 = 24 * 3_600_000;
+
 /// Workers known at a time.
 pub const WORKERS: usize = 10_000;
 /// Slots of one worker.

@@ -21,6 +21,8 @@ pub struct CoordinatorConfig {
     pub roots: Vec<PathBuf>,
     /// How long a worker may be silent before its attempts are granted again, in milliseconds.
     pub lease_ms: u64,
+    /// How long a job that ended without a result keeps what it has, in milliseconds.
+    pub retain_failed_ms: u64,
     /// What the store may hold.
     pub store: StoreLimits,
     /// The URL under which others reach it, when that is not its address.
@@ -73,6 +75,7 @@ impl CoordinatorConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             roots: Vec::new(),
             lease_ms: limits::LEASE_MS,
+            retain_failed_ms: limits::RETAIN_FAILED_MS,
             store: StoreLimits::default(),
             public_url: None,
             certificate: None,
@@ -144,6 +147,9 @@ pub struct CoordinatorArgs {
     /// Milliseconds a worker may be silent before its attempts are granted again
     #[arg(long, value_name = "MS", default_value_t = limits::LEASE_MS)]
     pub lease_ms: u64,
+    /// How long a job that failed or was cancelled keeps what it has, so that it can be retried
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = quantity::milliseconds)]
+    pub retain_failed: u64,
     /// Size of the map outputs and parts that one job may keep here, such as 64G
     #[arg(long, value_name = "BYTES", default_value_t = limits::RELAY_QUOTA_BYTES, value_parser = quantity::bytes)]
     pub relay_quota: u64,
@@ -176,6 +182,7 @@ impl CoordinatorArgs {
             listen,
             roots: self.allow_paths,
             lease_ms: self.lease_ms,
+            retain_failed_ms: self.retain_failed,
             store: StoreLimits { quota_bytes: self.relay_quota, reserve_bytes: self.disk_reserve },
             public_url: self.public_url.map(|url| url.trim_end_matches('/').to_owned()),
             certificate: self.tls_cert.zip(self.tls_key),

@@ -115,7 +115,11 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
     let opened = opened.map_err(|_| DriverError::Panicked("opening the data directory"))??;
     let Opened { data, client_token, worker_token, grants, journal, store, roots, tls, listener, address } = opened;
 
-    let scheduler = SchedulerConfig { lease_ms: config.lease_ms, ..SchedulerConfig::default() };
+    let scheduler = SchedulerConfig {
+        lease_ms: config.lease_ms,
+        retain_failed_ms: config.retain_failed_ms,
+        ..SchedulerConfig::default()
+    };
     let surroundings = Surroundings { store: store.clone(), roots: Arc::clone(&roots) };
     let driver = driver::start(journal, grants.clone(), scheduler, surroundings).await?;
     let stop = CancellationToken::new();

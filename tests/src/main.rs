@@ -84,11 +84,17 @@ impl Mapper for Faulty {
 
     fn map(&mut self, line: &[u8], out: &mut Emit<'_, [u8], u64>) -> Result<()> {
         if line.windows(self.marker.len().max(1)).any(|window| window == self.marker) {
+            complain();
             misbehave(&self.mode)?;
         }
         out.emit(line, &1);
         Ok(())
     }
+}
+
+#[expect(clippy::print_stderr, reason = "what programs print is what is tested")]
+fn complain() {
+    eprintln!("about to misbehave");
 }
 
 fn misbehave(mode: &str) -> Result<()> {

@@ -1,4 +1,4 @@
-//! `job ls|show|wait|explain|events|tasks|cancel|rm`.
+//! `job ls|show|wait|explain|events|tasks|logs|retry|cancel|rm`.
 
 use std::time::Duration;
 
@@ -70,6 +70,14 @@ enum JobCommand {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Run what a failed or cancelled job has not won yet
+    Retry {
+        #[command(flatten)]
+        which: Which,
+        /// Only what failed or did not run, which is what a retry does anyway
+        #[arg(long)]
+        failed: bool,
+    },
     /// End a job without a result
     Cancel(Which),
     /// Forget a job that is over, with its output and history; uploaded inputs stay
@@ -103,6 +111,10 @@ pub(crate) async fn run(args: &JobArgs) -> Result<Exit> {
         JobCommand::Events(which) => events(&client, args.format, &which.job).await?,
         JobCommand::Tasks(which) => tasks(&client, args.format, &which.job).await?,
         JobCommand::Logs { which, task, follow } => return logs::run(&client, &which.job, *task, *follow).await,
+        JobCommand::Retry { which, failed: _ } => {
+            let job = client.retry(&which.job).await?;
+            args.format.one(&job, |job| format!("{} {}", job.id, job.state.word()), &job.id.to_string())?;
+        }
         JobCommand::Cancel(which) => {
             let job = client.cancel(&which.job).await?;
             args.format.one(&job, |job| format!("{} {}", job.id, job.state.word()), &job.id.to_string())?;

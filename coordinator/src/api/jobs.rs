@@ -124,6 +124,20 @@ pub(super) async fn cancel(
     Ok(Json(view(&app, job).await?))
 }
 
+pub(super) async fn retry(
+    State(app): State<App>,
+    Segment(id): Segment,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Answer<Json<JobView>> {
+    let job = resolve(&app, id).await?;
+    if let Some(spec) = app.driver.query(move |scheduler, _| scheduler.spec(job)).await? {
+        // Of a job that was retained they are there; one that is refused below need not have them.
+        let _ = bundles::check(&app.store, &spec).await;
+    }
+    app.driver.command(Command::RetryJob { job }).await?;
+    Ok(Json(view(&app, job).await?))
+}
+
 pub(super) async fn remove(
     State(app): State<App>,
     Segment(id): Segment,

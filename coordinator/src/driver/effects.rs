@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use gristmill_common::api::{JobFailure, JobState};
+use gristmill_common::api::JobFailure;
 use gristmill_common::wire::Output;
 use gristmill_common::{Code, Fence, JobId, JobSpec, Problem, limits};
 use gristmill_storage::Roots;
@@ -22,7 +22,7 @@ use crate::commit::{self, CommitError};
 use crate::journal::thread::Link;
 use crate::planner;
 use crate::scheduler::{Command, Entry, Reply, Scheduler};
-use crate::store::Store;
+use crate::store::{Store, blocking};
 
 /// What effects work on.
 #[derive(Clone)]
@@ -70,12 +70,20 @@ impl Effects {
             Entry::CommitStarted { job } => self.commit(*job, scheduler),
             Entry::JobSucceeded { job, .. } => self.sweep(vec![*job]),
             Entry::JobFailed { job, .. } | Entry::JobCancelled { job, .. } => {
-                self.drop_blobs(*job);
+                if scheduler.is_spent(*job) {
+                    self.drop_blobs(*job);
+                }
                 self.abandon(*job, scheduler);
+            }
+            Entry::JobExpired { job } => {
+                if scheduler.is_spent(*job) {
+                    self.drop_blobs(*job);
+                }
             }
             Entry::JobRemoved { job } => self.forget(*job),
             Entry::EpochStarted { .. }
             | Entry::JobPlanned { .. }
+            | Entry::JobRetried { .. }
             | Entry::ProgramPinned { .. }
             | Entry::Granted { .. }
             | Entry::Won { .. }
@@ -116,7 +124,7 @@ impl Effects {
                 Box::new(JobFailure { task: None, reason: None, message })
             });
             send(&inbox, Command::FinishPlan { job, result }).await;
-            if ended(&inbox, job).await == Some(true) {
+            if ask(&inbox, move |scheduler| scheduler.is_spent(job)).await == Some(true) {
                 // It ended while it was planned, so the plan came after its blobs were dropped.
                 drop_blobs(&surroundings, job).await;
             }
@@ -172,6 +180,22 @@ impl Effects {
         self.spawn(async move {
             if let Err(error) = surroundings.store.drop_unknown_jobs(move |job| known.contains(&job)).await {
                 tracing::warn!(%error, "blobs of unknown jobs stay until the next start");
+            }
+        });
+    }
+
+    /// Deletes bundles that no job needs any more, again and again.
+    pub(super) fn sweep_bundles(&self) {
+        let (store, inbox) = (self.surroundings.store.clone(), self.inbox.clone());
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(limits::SWEEP_EVERY_MS)).await;
+                // Nobody knows what is durable while the journal's disk is full.
+                let Some(named) = ask(&inbox, Scheduler::named_bundles).await else { continue };
+                let (store, unused_for) = (store.clone(), Duration::from_millis(limits::BUNDLE_RETENTION_MS));
+                if let Err(error) = blocking(move || store.sweep_bundles(&named, unused_for)).await {
+                    tracing::warn!(%error, "bundles that no job needs stay for now");
+                }
             }
         });
     }
@@ -236,13 +260,16 @@ async fn drop_blobs(surroundings: &Surroundings, job: JobId) {
     }
 }
 
-/// Says whether a job is over or gone.
-async fn ended(inbox: &mpsc::WeakUnboundedSender<Message>, job: JobId) -> Option<bool> {
+/// Asks the scheduler; `None` when the driver is gone or does not know what is durable.
+async fn ask<T: Send + 'static>(
+    inbox: &mpsc::WeakUnboundedSender<Message>,
+    question: impl FnOnce(&Scheduler) -> T + Send + 'static,
+) -> Option<T> {
     let (reply, answer) = oneshot::channel();
     let query: Query = Box::new(move |view| {
-        let over = view.ok().map(|(scheduler, _)| scheduler.state(job).is_none_or(JobState::is_over));
+        let found = view.ok().map(|(scheduler, _)| question(scheduler));
         Box::new(move || {
-            let _ = reply.send(over);
+            let _ = reply.send(found);
         })
     });
     inbox.upgrade()?.send(Message::Query { query, permit: None }).ok()?;

@@ -1,7 +1,7 @@
 //! How much history the journal keeps of jobs that succeeded or were cancelled.
 //!
 //! The rule: all of it until there are more than `HISTORY_ROWS` such rows; then the jobs that ended first are compacted to a
-//! row each. Rows and not days, so that no clock decides and a journal has a size. Failed jobs keep theirs: they may be
+//! row each, except those that can be retried still. Rows and not days, so that no clock decides and a journal has a size. Failed jobs keep theirs: they may be
 //! tried again. Soft state: a start counts the rows again.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -56,6 +56,14 @@ impl History {
                     self.unfinished.push(job);
                 }
             }
+            Entry::JobRetried { .. } => {
+                let rows = self.rows.entry(job).or_default();
+                if let Some(at) = self.over.iter().position(|over| *over == job) {
+                    self.over.remove(at);
+                    self.rows_over -= (*rows).min(self.rows_over);
+                }
+                *rows += 1;
+            }
             Entry::JobSucceeded { .. } | Entry::JobCancelled { .. } => {
                 let rows = self.rows.entry(job).or_default();
                 *rows += 1;
@@ -67,12 +75,13 @@ impl History {
     }
 
     /// Returns a job whose history is to be compacted now.
-    pub(super) fn due(&mut self) -> Option<JobId> {
+    pub(super) fn due(&mut self, may_go: impl Fn(JobId) -> bool) -> Option<JobId> {
         if let Some(job) = self.unfinished.pop() {
             return Some(job);
         }
         if self.rows_over > self.most {
-            let job = self.over.pop_front()?;
+            let at = self.over.iter().position(|job| may_go(*job))?;
+            let job = self.over.remove(at)?;
             let rows = self.rows.remove(&job).unwrap_or(0);
             self.rows_over -= rows.min(self.rows_over);
             self.compacted.insert(job);
@@ -109,11 +118,11 @@ mod tests {
         let mut history = History::new(10);
         history.note(&row(id(9)));
         end(&mut history, id(1), 6);
-        assert_eq!(history.due(), None);
+        assert_eq!(history.due(|_| true), None);
         end(&mut history, id(2), 4);
-        assert_eq!(history.due(), None);
+        assert_eq!(history.due(|_| true), None);
         end(&mut history, id(3), 8);
-        assert_eq!((history.due(), history.due(), history.due()), (Some(id(1)), Some(id(2)), None));
+        assert_eq!((history.due(|_| true), history.due(|_| true), history.due(|_| true)), (Some(id(1)), Some(id(2)), None));
     }
 
     #[test]
@@ -122,7 +131,7 @@ mod tests {
         end(&mut history, id(1), 6);
         history.note(&Entry::JobRemoved { job: id(1) });
         end(&mut history, id(2), 11);
-        assert_eq!((history.due(), history.due()), (Some(id(2)), None));
+        assert_eq!((history.due(|_| true), history.due(|_| true)), (Some(id(2)), None));
     }
 
     #[test]
@@ -144,9 +153,23 @@ mod tests {
         };
         let mut history = History::new(10);
         history.note(&Entry::JobCompacted { job: id(1), summary: Box::new(summary) });
-        assert_eq!(history.due(), None);
+        assert_eq!(history.due(|_| true), None);
         history.note(&row(id(1)));
         history.note(&row(id(1)));
-        assert_eq!((history.due(), history.due()), (Some(id(1)), None));
+        assert_eq!((history.due(|_| true), history.due(|_| true)), (Some(id(1)), None));
+    }
+
+    #[test]
+    fn a_job_that_is_kept_stays_and_one_that_runs_again_is_not_over() {
+        let mut history = History::new(5);
+        end(&mut history, id(1), 4);
+        end(&mut history, id(2), 4);
+        assert_eq!(history.due(|job| job != id(1)), Some(id(2)));
+        end(&mut history, id(3), 4);
+        history.note(&Entry::JobRetried { job: id(1) });
+        assert_eq!(history.due(|_| true), None, "four rows are over");
+        end(&mut history, id(1), 1);
+        assert_eq!(history.due(|job| job != id(3)), Some(id(1)));
+        assert_eq!(history.due(|_| true), None);
     }
 }

@@ -152,7 +152,7 @@ impl Owner {
     }
 
     fn on_command(&mut self, command: Command, reply: oneshot::Sender<Reply>) {
-        let begins = matches!(command, Command::SubmitJob { .. });
+        let begins = matches!(command, Command::SubmitJob { .. } | Command::RetryJob { .. });
         if self.room == Room::None || (self.room == Room::Scarce && begins) {
             let _ = reply.send(Reply::Refused(no_room()));
             return;
@@ -256,7 +256,7 @@ impl Owner {
 
     /// Compacts the histories that are too long by now.
     fn compact(&mut self) {
-        while let Some(job) = self.history.due() {
+        while let Some(job) = self.history.due(|job| !self.scheduler.keeps(job)) {
             if let Some(summary) = self.scheduler.compacted(job) {
                 self.journal.compact(job, summary);
             }
@@ -381,8 +381,10 @@ fn changes_state(entry: &Entry) -> bool {
         | Entry::JobSucceeded { .. }
         | Entry::JobFailed { .. }
         | Entry::JobCancelled { .. }
+        | Entry::JobRetried { .. }
         | Entry::JobRemoved { .. } => true,
         Entry::EpochStarted { .. }
+        | Entry::JobExpired { .. }
         | Entry::JobSubmitted { .. }
         | Entry::ProgramPinned { .. }
         | Entry::Granted { .. }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use gristmill_common::api::JobState;
 use gristmill_common::{Epoch, JobId, TokenSecret, limits};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -176,13 +177,18 @@ fn recover(
 /// Starts the effects that the last coordinator did not see the end of.
 fn resume(effects: &Effects, scheduler: &Scheduler, leftovers: Leftovers) {
     effects.drop_unknown(leftovers.known);
+    effects.sweep_bundles();
     effects.sweep(leftovers.succeeded);
     let removed: HashSet<JobId> = leftovers.removed.iter().copied().collect();
     for job in &removed {
         effects.forget(*job);
     }
-    for job in leftovers.ended.iter().filter(|job| !removed.contains(job)) {
-        effects.drop_blobs(*job);
+    let ended: HashSet<JobId> = leftovers.ended.iter().copied().collect();
+    let is_ended = |job: &JobId| matches!(scheduler.state(*job), Some(JobState::Failed | JobState::Cancelled));
+    for job in ended.difference(&removed).filter(|job| is_ended(job)) {
+        if scheduler.is_spent(*job) {
+            effects.drop_blobs(*job);
+        }
         effects.abandon(*job, scheduler);
     }
     for job in scheduler.planning_jobs() {

@@ -100,6 +100,11 @@ pub enum Command {
         /// The job.
         job: JobId,
     },
+    /// Take a job up again that ended without a result.
+    RetryJob {
+        /// The job.
+        job: JobId,
+    },
     /// Forget a job that is over.
     RemoveJob {
         /// The job.

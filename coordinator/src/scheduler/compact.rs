@@ -55,10 +55,11 @@ pub struct JobSummary {
 }
 
 impl Scheduler {
-    /// Returns the entry that may take the place of a job's history, once it succeeded or was cancelled.
+    /// Returns the entry that may take the place of a job's history, once it succeeded, or was cancelled and can
+    /// not be retried any more.
     #[must_use]
     pub fn compacted(&self, id: JobId) -> Option<Entry> {
-        let job = self.durable.jobs.get(&id)?;
+        let job = self.durable.jobs.get(&id).filter(|job| job.kept.is_empty())?;
         let (ended_at, output, stages) = match &job.life {
             Life::Succeeded { at, output, stages } => (*at, Some(output.clone()), stages.clone()),
             Life::Cancelled { at, stages } => (*at, None, stages.clone()),
@@ -107,6 +108,7 @@ impl Durable {
             skips_decided: summary.skips_decided,
             differing: summary.differing,
             skipped: (summary.skipped_records, summary.skipped.clone()),
+            kept: Vec::new(),
             life,
         };
         self.jobs.insert(job, over);

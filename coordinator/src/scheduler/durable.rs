@@ -124,6 +124,8 @@ impl Durable {
             }
             Entry::JobCancelled { job, at } => self.end(*job, |stages| Life::Cancelled { at: *at, stages }),
             Entry::JobCompacted { job, summary } => self.take_summary(*job, summary),
+            Entry::JobRetried { job } => self.retry(*job),
+            Entry::JobExpired { job } => self.expire(*job),
             Entry::JobRemoved { job } => self.forget(*job),
         }
         if let Some(id) = entry.job() {
@@ -162,6 +164,7 @@ impl Durable {
             skips_decided: 0,
             differing: 0,
             skipped: (0, Vec::new()),
+            kept: Vec::new(),
             life: Life::Planning,
         };
         self.jobs.insert(job, new);
@@ -427,16 +430,48 @@ impl Durable {
         let Some(last) = self.jobs.get(&job).and_then(|job| u16::try_from(job.steps().len()).ok()) else { return };
         self.stop_until(job, last);
         let Some(over) = self.jobs.get_mut(&job) else { return };
-        self.live -= usize::from(!over.state().is_over());
+        if over.state().is_over() {
+            // Behind a summary: it says how the job ended at last, older ends may still be there.
+            return;
+        }
+        self.live -= 1;
         if !over.steps().is_empty() {
             let mut left_out = super::skip::left_out(over.steps());
             let shown: Vec<_> = left_out.by_ref().take(limits::SKIPS_SHOWN).collect();
             over.skipped = (shown.len() as u64 + left_out.count() as u64, shown);
         }
-        over.life = life(super::view::stages(over));
+        let after = life(super::view::stages(over));
+        let before = std::mem::replace(&mut over.life, after);
+        if let (Life::Running(steps) | Life::Committing(steps), Life::Failed { .. } | Life::Cancelled { .. }) =
+            (before, &over.life)
+        {
+            over.kept = steps;
+        }
         self.queue.remove(&over.rank(job));
         if let Some(url) = &over.spec.output.url {
             self.outputs.remove(&reservation(url));
+        }
+    }
+
+    fn retry(&mut self, job: JobId) {
+        let Some(retried) = self.jobs.get_mut(&job) else { return };
+        if retried.kept.is_empty() || !matches!(retried.life, Life::Failed { .. } | Life::Cancelled { .. }) {
+            return;
+        }
+        let mut steps = std::mem::take(&mut retried.kept);
+        steps.iter_mut().for_each(Step::forgive);
+        retried.life = Life::Running(steps);
+        retried.skipped = (0, Vec::new());
+        self.live += 1;
+        self.queue.insert(retried.rank(job));
+        if let Some(url) = &retried.spec.output.url {
+            self.outputs.insert(reservation(url), job);
+        }
+    }
+
+    fn expire(&mut self, job: JobId) {
+        if let Some(expired) = self.jobs.get_mut(&job) {
+            expired.kept = Vec::new();
         }
     }
 

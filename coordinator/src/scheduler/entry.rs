@@ -250,6 +250,16 @@ pub enum Entry {
         /// What is kept of it.
         summary: Box<JobSummary>,
     },
+    /// A job that failed or was cancelled runs again: what was won stays won, what went wrong is forgiven.
+    JobRetried {
+        /// The job.
+        job: JobId,
+    },
+    /// What a job that failed or was cancelled kept is given up: it cannot be retried any more.
+    JobExpired {
+        /// The job.
+        job: JobId,
+    },
     /// The job and all it left are to be forgotten.
     JobRemoved {
         /// The job.
@@ -318,6 +328,8 @@ impl Entry {
             | Self::JobFailed { job, .. }
             | Self::JobCancelled { job, .. }
             | Self::JobCompacted { job, .. }
+            | Self::JobRetried { job }
+            | Self::JobExpired { job }
             | Self::JobRemoved { job } => Some(*job),
         }
     }
@@ -347,6 +359,8 @@ impl Entry {
             Self::JobFailed { .. } => "job_failed",
             Self::JobCancelled { .. } => "job_cancelled",
             Self::JobCompacted { .. } => "job_compacted",
+            Self::JobRetried { .. } => "job_retried",
+            Self::JobExpired { .. } => "job_expired",
             Self::JobRemoved { .. } => "job_removed",
         }
     }

@@ -217,10 +217,15 @@ fn explain_state(job: &Job) -> Option<String> {
         JobState::Committing => Some("all tasks are won; its output is being made visible".to_owned()),
         JobState::Succeeded => Some("it succeeded".to_owned()),
         JobState::Failed => {
-            Some(format!("it failed: {}", job.failure().map_or("", |failure| failure.message.as_str())))
+            let why = job.failure().map_or("", |failure| failure.message.as_str());
+            Some(format!("it failed: {why}{}", explain_kept(job)))
         }
-        JobState::Cancelled => Some("it was cancelled".to_owned()),
+        JobState::Cancelled => Some(format!("it was cancelled{}", explain_kept(job))),
     }
+}
+
+fn explain_kept(job: &Job) -> &'static str {
+    if job.kept.is_empty() { "" } else { "; `gristmill job retry` runs what is not won yet" }
 }
 
 fn explain_obstacles(job: &Job, index: u16, step: &Step, unable: &[(&Worker, Obstacle)], lines: &mut Vec<String>) {

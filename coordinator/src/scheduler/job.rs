@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) differing: u64,
     /// Once it is over: how many records its result lacks, and the first of them.
     pub(crate) skipped: (u64, Vec<SkippedView>),
+    /// The steps of a job that ended without a result, as long as it can be retried.
+    pub(crate) kept: Vec<Step>,
     pub(crate) life: Life,
 }
 
@@ -100,6 +102,13 @@ impl Step {
         if self.maps.is_won() { self.last_stage() } else { Stage::Map }
     }
 
+    /// Forgets what went wrong with its tasks; only that older failures do not count again.
+    pub(super) fn forgive(&mut self) {
+        self.given_up = None;
+        self.maps.forgive();
+        self.reduces.forgive();
+    }
+
     pub(super) fn hold(&mut self, win: &Win) {
         if self.reduces.count > 0
             && let Some(worker) = win.sole_holder()
@@ -139,6 +148,11 @@ impl Job {
             Life::Running(steps) | Life::Committing(steps) => steps,
             Life::Planning | Life::Succeeded { .. } | Life::Failed { .. } | Life::Cancelled { .. } => &[],
         }
+    }
+
+    /// The steps while anything is kept of them, also of a job that can be retried.
+    pub(crate) fn known_steps(&self) -> &[Step] {
+        if self.kept.is_empty() { self.steps() } else { &self.kept }
     }
 
     pub(super) fn steps_mut(&mut self) -> &mut [Step] {

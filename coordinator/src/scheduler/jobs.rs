@@ -71,6 +71,7 @@ impl Scheduler {
             JobState::Planning | JobState::Running => {
                 self.record(Entry::JobCancelled { job, at: self.soft.now.wall_ms });
                 self.soft.forget_job(job);
+                self.retain(job);
                 Reply::Done
             }
             JobState::Cancelled => Reply::Done,
@@ -150,6 +151,7 @@ impl Scheduler {
         failure.message = bounded(failure.message);
         self.record(Entry::JobFailed { job, at: self.soft.now.wall_ms, failure });
         self.soft.forget_job(job);
+        self.retain(job);
     }
 }
 

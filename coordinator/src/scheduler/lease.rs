@@ -43,6 +43,7 @@ impl Scheduler {
             self.soft.delayed.remove(&task);
             self.soft.fresh.insert(task.0);
         }
+        self.expire_kept();
         if self.soft.grace_until_ms > 0 && self.soft.grace_until_ms <= now {
             self.soft.grace_until_ms = 0;
             for id in std::mem::take(&mut self.soft.presumed) {

@@ -28,6 +28,7 @@ mod range_set;
 mod reach;
 mod report;
 mod requirements;
+mod retain;
 mod shares;
 mod skip;
 mod soft;
@@ -63,11 +64,18 @@ pub struct SchedulerConfig {
     pub hold_ms: u64,
     /// How often a busy worker polls, in milliseconds; at most a quarter of the lease is used.
     pub renew_ms: u64,
+    /// How long a job that ended without a result keeps what it has, in milliseconds.
+    pub retain_failed_ms: u64,
 }
 
 impl Default for SchedulerConfig {
     fn default() -> Self {
-        Self { lease_ms: limits::LEASE_MS, hold_ms: limits::HOLD_MS, renew_ms: limits::RENEW_MS }
+        Self {
+            lease_ms: limits::LEASE_MS,
+            hold_ms: limits::HOLD_MS,
+            renew_ms: limits::RENEW_MS,
+            retain_failed_ms: limits::RETAIN_FAILED_MS,
+        }
     }
 }
 
@@ -129,6 +137,7 @@ impl Scheduler {
         self.soft.next_fence = Fence::first_of(epoch.counter).0.max(1);
         self.soft.grace_until_ms = now.mono_ms.saturating_add(self.config.lease_ms);
         self.soft.presumed = self.durable.held.keys().copied().collect();
+        self.retain_all();
         #[cfg(test)]
         if self.bug == Some(Bug::FenceReuse) {
             self.soft.next_fence = Fence::first_of(1).0;
@@ -159,6 +168,7 @@ impl Scheduler {
             }
             Command::LoseParts { job, step, parts, why } => (self.lose_parts(job, step, &parts, &why), true),
             Command::CancelJob { job } => (self.cancel(job), true),
+            Command::RetryJob { job } => (self.retry(job), true),
             Command::RemoveJob { job } => (self.remove(job), true),
             Command::DrainWorker { worker } => (self.drain(worker), false),
             Command::Tick => (self.tick(), false),
@@ -173,7 +183,8 @@ impl Scheduler {
         let lease = self.soft.leases.first().map(|(until, _)| *until);
         let delay = self.soft.delays.first().map(|(until, _)| *until);
         let grace = (self.soft.grace_until_ms > 0).then_some(self.soft.grace_until_ms);
-        [lease, delay, grace, self.soft.backups.due_ms, self.forgetting_due()].into_iter().flatten().min()
+        let kept = self.soft.retained.first().map(|(until, _)| *until);
+        [kept, lease, delay, grace, self.soft.backups.due_ms, self.forgetting_due()].into_iter().flatten().min()
     }
 
     /// Returns the epoch, once started.

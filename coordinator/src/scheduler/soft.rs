@@ -32,6 +32,8 @@ pub(crate) struct Soft {
     /// Tasks that wait before they are granted again.
     pub(crate) delayed: BTreeMap<TaskKey, u64>,
     pub(crate) delays: BTreeSet<(u64, TaskKey)>,
+    /// Until when jobs keep what they have that ended without a result.
+    pub(crate) retained: BTreeSet<(u64, JobId)>,
     /// Until when a task that failed through its worker's fault is kept for other workers.
     pub(crate) avoided: BTreeMap<TaskKey, u64>,
     /// Workers that are kept free for a task that has to run alone.

@@ -89,6 +89,8 @@ fn line(entry: &Entry, task: TaskName, attempts: &mut Vec<Fence>) -> Option<Stri
         Entry::CommitStarted { .. } => Some("commit began".to_owned()),
         Entry::JobSucceeded { .. } => Some("job succeeded".to_owned()),
         Entry::JobCompacted { .. } => Some("what happened was compacted: only how the job ended is kept".to_owned()),
+        Entry::JobRetried { .. } => Some("job retried: what was won stays won".to_owned()),
+        Entry::JobExpired { .. } => Some("what the job had is given up".to_owned()),
         Entry::ProgramPinned { .. } | Entry::JobRemoved { .. } => None,
     }
 }

@@ -274,6 +274,16 @@ impl Tasks {
         }
     }
 
+    /// Opens what was given up and counts failures anew; only that older failures do not count again.
+    pub(super) fn forgive(&mut self) {
+        for (start, end) in std::mem::take(&mut self.given_up).iter() {
+            self.open.insert(start, end);
+        }
+        for trouble in self.trouble.values_mut() {
+            *trouble = Trouble { last_failed: trouble.last_failed, ..Trouble::default() };
+        }
+    }
+
     /// Whether nothing more can come of the stage: what is not won has failed for good.
     pub(crate) fn is_exhausted(&self) -> bool {
         !self.given_up.is_empty() && self.open.is_empty() && self.running_count == 0

@@ -147,7 +147,7 @@ impl Scheduler {
         let mut page = TasksPage { tasks: Vec::new(), next_cursor: None };
         let mut looked = 0;
         for (index, step) in
-            (0_u16..).zip(job.steps()).filter(|(index, _)| filter.step.is_none_or(|only| only == *index))
+            (0_u16..).zip(job.known_steps()).filter(|(index, _)| filter.step.is_none_or(|only| only == *index))
         {
             for stage in [Stage::Map, Stage::Reduce] {
                 if filter.stage.is_some_and(|only| only != stage) {

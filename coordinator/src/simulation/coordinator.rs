@@ -52,7 +52,7 @@ const CLUSTER: uuid::Uuid = uuid::Uuid::from_u128(77);
 
 impl World {
     fn config(&self) -> SchedulerConfig {
-        SchedulerConfig { lease_ms: self.options.lease_ms, hold_ms: 1_000, renew_ms: 250 }
+        SchedulerConfig { lease_ms: self.options.lease_ms, hold_ms: 1_000, renew_ms: 250, retain_failed_ms: 4_000 }
     }
 
     pub(super) fn mono(&self) -> Now {

@@ -40,6 +40,9 @@ pub(super) enum Event {
     Submit {
         client: usize,
     },
+    Retry {
+        client: usize,
+    },
     SubmitAnswered {
         client: usize,
         job: JobId,

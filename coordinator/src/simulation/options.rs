@@ -22,6 +22,8 @@ pub(super) struct Options {
     pub(super) coordinator_pause: u64,
     pub(super) drain: u64,
     pub(super) cancel: u64,
+    /// How often a failed job is retried.
+    pub(super) retry: u64,
     /// Chances per attempt, in thousandths.
     pub(super) user_failure: u64,
     pub(super) worker_failure: u64,
@@ -114,6 +116,7 @@ impl Options {
             coordinator_pause: 0,
             drain: one(&mut r, 200, 300),
             cancel: one(&mut r, 200, 200),
+            retry: 0,
             user_failure: one(&mut r, 300, 150),
             worker_failure: one(&mut r, 200, 150),
             damage: one(&mut r, 300, 100),
@@ -144,6 +147,7 @@ impl Options {
                 machine.is_walled = r.chance(150);
             }
         }
+        options.retry = one(&mut r, 500, 3);
         options
     }
 }

@@ -204,6 +204,11 @@ impl Lineage {
             Entry::JobSucceeded { job, .. } | Entry::JobCompacted { job, .. } => {
                 self.over.insert(*job);
             }
+            Entry::JobRetried { job } => {
+                if !self.over.remove(job) {
+                    return Err(format!("{job} is retried and was not over"));
+                }
+            }
             _ => {}
         }
         Ok(())

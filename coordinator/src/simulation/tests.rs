@@ -111,6 +111,8 @@ const RARE: &[&str] = &[
     "history compacted",
     "job cancelled",
     "job failed by its task",
+    "job_expired",
+    "job_retried",
     "job succeeded as the oracle says",
     "journal tail lost",
     "late report accepted",

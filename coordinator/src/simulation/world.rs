@@ -46,6 +46,8 @@ pub(super) struct Client {
     pub(super) refused: bool,
     is_cancelling: bool,
     cancelled: bool,
+    /// How often it still retries its job, if that fails.
+    retries: u64,
 }
 
 impl Client {
@@ -96,6 +98,7 @@ impl World {
             refused: false,
             is_cancelling: false,
             cancelled: false,
+            retries: options.retry,
         };
         Self {
             clients: options.jobs.iter().map(client).collect(),
@@ -140,6 +143,9 @@ impl World {
         for client in 0..self.clients.len() {
             let at = self.clients[client].plan.at_ms;
             self.after(at, Event::Submit { client });
+            if self.options.retry > 0 {
+                self.after(at + 1_000, Event::Retry { client });
+            }
         }
         self.after(250, Event::Faults);
         let (faults_ms, mut checked) = (self.options.faults_ms, 0);
@@ -181,6 +187,7 @@ impl World {
                 self.clients[client].acked = Some(job);
                 Ok(())
             }
+            Event::Retry { client } => self.on_retry(client),
             Event::CancelAnswered { job } => {
                 self.clients.iter_mut().filter(|client| client.is(job)).for_each(|client| client.cancelled = true);
                 Ok(())
@@ -235,6 +242,7 @@ impl World {
             Event::Tick { .. } => Some(until + 1),
             Event::Request { .. }
             | Event::Submit { .. }
+            | Event::Retry { .. }
             | Event::Flushed { .. }
             | Event::Unpark { .. }
             | Event::Planned { .. }
@@ -284,6 +292,28 @@ impl World {
         // Until it hears that the job is taken, it submits again.
         self.after(700, Event::Submit { client: index });
         self.command(Command::SubmitJob { job, spec: Box::new(spec), idempotency }, To::Submitter(index))
+    }
+
+    /// Runs a failed job once more, as often as the client has the patience.
+    fn on_retry(&mut self, index: usize) -> Result<(), String> {
+        let Some(scheduler) = self.coordinator.scheduler.as_ref() else {
+            self.after(700, Event::Retry { client: index });
+            return Ok(());
+        };
+        let client = &mut self.clients[index];
+        let job = client.acked.filter(|job| scheduler.state(*job) == Some(JobState::Failed));
+        if job.is_some_and(|job| !scheduler.keeps(job)) {
+            client.retries = 0;
+        }
+        let Some(job) = job.filter(|_| client.retries > 0) else {
+            if client.retries > 0 {
+                self.after(700, Event::Retry { client: index });
+            }
+            return Ok(());
+        };
+        client.retries -= 1;
+        self.after(700, Event::Retry { client: index });
+        self.command(Command::RetryJob { job }, To::Nobody)
     }
 
     /// What the coordinator said before it went is still so.
@@ -374,7 +404,10 @@ impl World {
 
     fn is_over(&self) -> bool {
         let Some(scheduler) = self.coordinator.scheduler.as_ref() else { return false };
-        let ended = |client: &Client| client.acked.and_then(|job| scheduler.state(job)).is_some_and(JobState::is_over);
+        let ended = |client: &Client| {
+            let state = client.acked.and_then(|job| scheduler.state(job));
+            state.is_some_and(JobState::is_over) && (state != Some(JobState::Failed) || client.retries == 0)
+        };
         let idle = |worker: &SimWorker| !worker.is_up || worker.exchange.is_empty();
         self.clients.iter().all(ended) && self.workers.iter().all(idle)
     }

@@ -14,6 +14,7 @@ mod hadoop_fs_is_a_tree_of_directories;
 mod hadoop_streaming_runs_scripts;
 mod kills_lose_nothing;
 mod mrjob_runs_its_examples_unchanged;
+mod logs_outlive_their_worker;
 mod outputs_of_a_dead_host_are_made_again;
 mod overload_is_bounded;
 mod poison_is_contained;

@@ -66,6 +66,8 @@ fn every_kind() -> Vec<Entry> {
             backup: true,
         },
         Entry::TaskGivenUp { job, task: map, failure },
+        Entry::JobRetried { job },
+        Entry::JobExpired { job },
     ]
 }
 

@@ -13,6 +13,7 @@ mod leases;
 mod parts;
 mod quarantine;
 mod reach;
+mod retain;
 mod shares;
 mod skipping;
 

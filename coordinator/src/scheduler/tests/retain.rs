@@ -1,0 +1,134 @@
+//! Jobs that ended without a result are kept for a while, and run again from where they were.
+
+use gristmill_common::api::JobState;
+use gristmill_common::{Stage, TaskName};
+
+use super::*;
+
+/// A job of two maps, the first won and held by the worker, the second failed for good.
+fn failed_halfway(world: &mut World) -> (JobId, Hand, GrantName) {
+    let job = world.job(2, 1);
+    let mut worker = world.worker("h", 2);
+    let answer = world.answered(&mut worker);
+    let maps = worker.grants(&answer)[0];
+    let mut done = made(Location::Worker(worker.request.worker));
+    done.counters.insert("lines".to_owned(), 7);
+    worker.request.holds.push(job);
+    worker.report(&maps, TaskRange::one(0), Ended::Done(done));
+    let gone = Reason::InputChanged { message: "it has 3 bytes, planned were 9".to_owned() };
+    worker.report(&maps, TaskRange::one(1), Ended::Failed(gone));
+    let answer = world.answered(&mut worker);
+    assert_eq!(answer.drop, [], "what was won is kept");
+    assert_eq!(world.scheduler.state(job), Some(JobState::Failed));
+    world.forget();
+    (job, worker, maps)
+}
+
+#[test]
+fn a_retried_job_runs_what_is_not_won_and_counts_failures_anew() {
+    let mut world = World::new();
+    let (job, mut worker, maps) = failed_halfway(&mut world);
+    let listed = world.scheduler.tasks(job, TaskFilter::default(), None, 10).unwrap().tasks;
+    let states: Vec<_> = listed.iter().map(|task| task.state).collect();
+    use gristmill_common::api::TaskState::{Queued, Won};
+    assert_eq!(states, [Won, Queued, Queued]);
+    assert!(matches!(world.tell(Command::RetryJob { job }), Reply::Done));
+    world.happened(&["job_retried"]);
+    // The failure before the retry is told once more and does not count.
+    worker.report(&maps, TaskRange::one(1), Ended::Failed(boom()));
+    worker.request.free_slots = 2;
+    let answer = world.answered(&mut worker);
+    assert_eq!(verdicts(&answer), [Verdict::Duplicate]);
+    let again = worker.grants(&answer)[0];
+    assert_eq!((again.stage, again.tasks), (Stage::Map, TaskRange::one(1)));
+    assert_eq!(world.scheduler.tasks(job, TaskFilter::default(), None, 10).unwrap().tasks[1].failures, 0);
+    worker.done_here(&again);
+    let answer = world.answered(&mut worker);
+    let reduce = worker.grants(&answer)[0];
+    worker.done(&reduce, Location::Nothing);
+    world.answered(&mut worker);
+    world.happened(&["granted", "won", "granted", "won", "commit_started"]);
+    assert_eq!(world.scheduler.job_view(job, world.now).unwrap().counters["lines"], 7);
+    let refused = world.tell(Command::RetryJob { job });
+    assert!(matches!(refused, Reply::Refused(problem) if problem.code == Code::Conflict));
+}
+
+#[test]
+fn what_was_won_before_a_restart_is_there_after_it() {
+    let mut world = World::new();
+    let (job, mut worker, _) = failed_halfway(&mut world);
+    world.pass(limits::RETAIN_FAILED_MS - 1);
+    world.restart(0);
+    world.pass(limits::RETAIN_FAILED_MS - 1);
+    world.forget();
+    assert!(matches!(world.tell(Command::RetryJob { job }), Reply::Done), "the time began anew");
+    worker.reborn(&mut world);
+    worker.request.free_slots = 1;
+    let answer = world.answered(&mut worker);
+    assert_eq!(worker.grants(&answer)[0].tasks, TaskRange::one(1));
+}
+
+#[test]
+fn what_is_kept_goes_when_its_time_is_over() {
+    let mut world = World::new();
+    let (job, mut worker, _) = failed_halfway(&mut world);
+    worker.request.free_slots = 0;
+    world.pass(limits::RETAIN_FAILED_MS - 1);
+    assert!(world.scheduler.keeps(job) && !world.scheduler.is_spent(job));
+    world.forget();
+    world.pass(1);
+    world.happened(&["job_expired"]);
+    assert!(world.scheduler.is_spent(job));
+    let answer = world.answered(&mut worker);
+    assert_eq!(answer.drop, [job]);
+    let Reply::Refused(problem) = world.tell(Command::RetryJob { job }) else { panic!("it was retried") };
+    assert!(problem.detail.contains("submit it again"), "{problem}");
+}
+
+#[test]
+fn a_cancelled_job_goes_on_and_its_output_is_its_own_again() {
+    let mut world = World::new();
+    let mut mine = spec(1);
+    mine.output.url = Some("file:///out".to_owned());
+    let job = world.submit_spec(mine.clone());
+    world.tell(Command::CancelJob { job });
+    let Reply::Refused(problem) = world.tell(Command::RetryJob { job }) else { panic!("it was never planned") };
+    assert!(problem.detail.contains("planned"), "{problem}");
+    let job = world.submit_spec(mine.clone());
+    world.plan(job, &[(1, 0)]);
+    world.tell(Command::CancelJob { job });
+    let other = world.submit_spec(mine);
+    let Reply::Refused(problem) = world.tell(Command::RetryJob { job }) else { panic!("two jobs write one output") };
+    assert!(problem.detail.contains("file:///out"), "{problem}");
+    world.tell(Command::CancelJob { job: other });
+    assert!(matches!(world.tell(Command::RetryJob { job }), Reply::Done));
+    assert_eq!(world.scheduler.state(job), Some(JobState::Running));
+}
+
+#[test]
+fn counters_of_a_task_that_runs_again_count_once() {
+    let mut world = World::new();
+    let job = world.job(1, 1);
+    let mut worker = world.worker("h", 1);
+    let counting = |worker: &Hand| {
+        let mut done = made(Location::Worker(worker.request.worker));
+        done.counters.insert("lines".to_owned(), 7);
+        Ended::Done(done)
+    };
+    worker.request.holds.push(job);
+    let answer = world.answered(&mut worker);
+    let map = worker.grants(&answer)[0];
+    let outcome = counting(&worker);
+    worker.report(&map, map.tasks, outcome);
+    let answer = world.answered(&mut worker);
+    let reduce = worker.grants(&answer)[0];
+    let name = TaskName { step: 0, stage: Stage::Map, index: 0 };
+    worker.failed(&reduce, Reason::LostOutput { map: name, fence: map.first_fence, message: "gone".to_owned() });
+    let answer = world.answered(&mut worker);
+    let again = worker.grants(&answer)[0];
+    assert_eq!(again.stage, Stage::Map);
+    let outcome = counting(&worker);
+    worker.report(&again, again.tasks, outcome);
+    world.answered(&mut worker);
+    assert_eq!(world.scheduler.job_view(job, world.now).unwrap().counters["lines"], 7);
+}
