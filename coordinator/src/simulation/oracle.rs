@@ -204,10 +204,8 @@ impl Lineage {
             Entry::JobSucceeded { job, .. } | Entry::JobCompacted { job, .. } => {
                 self.over.insert(*job);
             }
-            Entry::JobRetried { job } => {
-                if !self.over.remove(job) {
-                    return Err(format!("{job} is retried and was not over"));
-                }
+            Entry::JobRetried { job } if !self.over.remove(job) => {
+                return Err(format!("{job} is retried and was not over"));
             }
             _ => {}
         }
