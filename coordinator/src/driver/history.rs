@@ -122,7 +122,10 @@ mod tests {
         end(&mut history, id(2), 4);
         assert_eq!(history.due(|_| true), None);
         end(&mut history, id(3), 8);
-        assert_eq!((history.due(|_| true), history.due(|_| true), history.due(|_| true)), (Some(id(1)), Some(id(2)), None));
+        assert_eq!(
+            (history.due(|_| true), history.due(|_| true), history.due(|_| true)),
+            (Some(id(1)), Some(id(2)), None)
+        );
     }
 
     #[test]

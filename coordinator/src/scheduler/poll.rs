@@ -347,9 +347,8 @@ impl Scheduler {
     }
 
     fn drops(&self, worker: &Worker) -> Vec<JobId> {
-        let is_over = |job: &&JobId| {
-            self.durable.jobs.get(*job).is_none_or(|job| job.state().is_over() && job.kept.is_empty())
-        };
+        let is_over =
+            |job: &&JobId| self.durable.jobs.get(*job).is_none_or(|job| job.state().is_over() && job.kept.is_empty());
         worker.holds.iter().filter(is_over).copied().collect()
     }
 
