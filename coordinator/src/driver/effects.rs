@@ -3,9 +3,9 @@
 //! All of it follows from durable entries and nothing else, and can be begun again: at the start of a coordinator the
 //! same effects are started for what the journal says is not done. A result comes back as a command.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -41,6 +41,8 @@ pub(super) struct Effects {
     journal: Link,
     refusals: PlanRefusals,
     planners: Arc<Semaphore>,
+    /// Closed when what cleans up beside a job's output is done: a retried job may be ready to commit before that.
+    abandoning: Mutex<HashMap<JobId, oneshot::Receiver<()>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -58,6 +60,7 @@ impl Effects {
             journal,
             refusals,
             planners: Arc::new(Semaphore::new(limits::PLANNERS)),
+            abandoning: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
@@ -76,6 +79,7 @@ impl Effects {
                 self.abandon(*job, scheduler);
             }
             Entry::JobExpired { job } => {
+                drop(self.abandoned(*job));
                 if scheduler.is_spent(*job) {
                     self.drop_blobs(*job);
                 }
@@ -136,7 +140,9 @@ impl Effects {
         let (Some(spec), Some(parts_of_job)) = (scheduler.spec(job), scheduler.parts(job)) else { return };
         let skipped = scheduler.skipped_records(job);
         let (surroundings, inbox) = (self.surroundings.clone(), self.inbox.clone());
+        let abandoned = self.abandoned(job);
         self.spawn(async move {
+            wait_for(abandoned).await;
             let mut wait_ms = limits::COMMIT_BACKOFF_MS;
             let output = loop {
                 let (parts, Surroundings { store, roots }) = (parts_of_job.clone(), &surroundings);
@@ -189,13 +195,14 @@ impl Effects {
         let (store, inbox) = (self.surroundings.store.clone(), self.inbox.clone());
         self.spawn(async move {
             loop {
-                tokio::time::sleep(Duration::from_millis(limits::SWEEP_EVERY_MS)).await;
                 // Nobody knows what is durable while the journal's disk is full.
-                let Some(named) = ask(&inbox, Scheduler::named_bundles).await else { continue };
-                let (store, unused_for) = (store.clone(), Duration::from_millis(limits::BUNDLE_RETENTION_MS));
-                if let Err(error) = blocking(move || store.sweep_bundles(&named, unused_for)).await {
-                    tracing::warn!(%error, "bundles that no job needs stay for now");
+                if let Some(named) = ask(&inbox, Scheduler::named_bundles).await {
+                    let (store, unused_for) = (store.clone(), Duration::from_millis(limits::BUNDLE_RETENTION_MS));
+                    if let Err(error) = blocking(move || store.sweep_bundles(&named, unused_for)).await {
+                        tracing::warn!(%error, "bundles that no job needs stay for now");
+                    }
                 }
+                tokio::time::sleep(Duration::from_millis(limits::SWEEP_EVERY_MS)).await;
             }
         });
     }
@@ -210,7 +217,11 @@ impl Effects {
     pub(super) fn abandon(&self, job: JobId, scheduler: &Scheduler) {
         let Some(spec) = scheduler.spec(job).filter(|spec| spec.output.url.is_some()) else { return };
         let surroundings = self.surroundings.clone();
+        let (done, is_done) = oneshot::channel::<()>();
+        let before = self.abandoning().insert(job, is_done);
         self.spawn(async move {
+            wait_for(before).await;
+            let _done = done;
             let Surroundings { store, roots } = &surroundings;
             if let Err(error) = commit::abandon(job, &spec, store, roots).await {
                 tracing::warn!(%job, %error, "what an unfinished commit left stays until the next start");
@@ -218,8 +229,18 @@ impl Effects {
         });
     }
 
+    /// The clean-up beside a job's output that may still be under way.
+    fn abandoned(&self, job: JobId) -> Option<oneshot::Receiver<()>> {
+        self.abandoning().remove(&job)
+    }
+
+    fn abandoning(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, oneshot::Receiver<()>>> {
+        self.abandoning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Deletes all that is left of a removed job; its rows last, so that a crash in between begins again.
     pub(super) fn forget(&self, job: JobId) {
+        drop(self.abandoned(job));
         let (surroundings, journal) = (self.surroundings.clone(), self.journal.clone());
         self.spawn(async move {
             drop_blobs(&surroundings, job).await;
@@ -235,6 +256,13 @@ impl Effects {
                 () = stop.cancelled() => {}
             }
         });
+    }
+}
+
+/// Waits until what went before is done, which it says by letting go of its end.
+async fn wait_for(before: Option<oneshot::Receiver<()>>) {
+    if let Some(before) = before {
+        let _ = before.await;
     }
 }
 
@@ -293,12 +321,66 @@ pub(super) async fn send(inbox: &mpsc::WeakUnboundedSender<Message>, command: Co
 
 #[cfg(test)]
 mod tests {
-    use super::guarded;
+    use gristmill_common::plan::{PlanSummary, StepShape};
+    use gristmill_common::spec::{Generated, Input, StepSpec};
+    use gristmill_common::wire::{Done, Location};
+    use gristmill_common::{Digest, Stage, TaskRange, TokenSecret, WorkerId};
+
+    use super::*;
+    use crate::journal::memory::MemoryJournal;
+    use crate::journal::thread;
+    use crate::scheduler::SchedulerConfig;
 
     #[tokio::test]
     async fn a_panic_of_an_effects_work_is_an_error_with_its_text() {
         assert_eq!(guarded(async { 1 }).await, Ok(1));
         let panics = guarded(async { panic!("split {} of no file", 3) });
         assert_eq!(panics.await.map(|(): ()| ()), Err("split 3 of no file".to_owned()));
+    }
+
+    /// A job of one map without output, which is ready to commit.
+    fn committing(job: JobId) -> Scheduler {
+        let inputs = vec![Input::Generated(Generated { generate: 1 })];
+        let spec = Box::new(JobSpec::new("job", inputs, vec![StepSpec::native("numbers")]));
+        let shapes = vec![StepShape { maps: 1, reduces: 0 }];
+        let plan =
+            PlanSummary { digest: Digest::of(b"plan"), shapes, input_files: 0, input_bytes: 0, roots: Vec::new() };
+        let output = Output { records: 0, bytes: 0, text_bytes: 0, digest: "0".repeat(16), at: Location::Nothing };
+        let won = Entry::Won {
+            job,
+            worker: WorkerId(uuid::Uuid::from_u128(1)),
+            step: 0,
+            stage: Stage::Map,
+            tasks: TaskRange::one(0),
+            first_fence: Fence(1),
+            done: Done { output, ..Done::default() },
+        };
+        let entries = [
+            Entry::JobSubmitted { job, spec, at: 0, idempotency: None },
+            Entry::JobPlanned { job, plan },
+            won,
+            Entry::CommitStarted { job },
+        ];
+        Scheduler::recover(entries.into_iter(), TokenSecret::new([1; 32]), SchedulerConfig::default())
+    }
+
+    #[tokio::test]
+    async fn the_commit_of_a_retried_job_waits_until_its_first_end_is_cleaned_up() {
+        let home = tempfile::tempdir().expect("a directory");
+        let surroundings =
+            Surroundings { store: Store::open(home.path()).expect("a store"), roots: Arc::new(Roots::none()) };
+        let (inbox, mut said) = mpsc::unbounded_channel();
+        let journal = Box::new(MemoryJournal::new(uuid::Uuid::nil()));
+        let (link, _thread) = thread::spawn(journal, true, mpsc::unbounded_channel().0).expect("a thread");
+        let effects = Effects::new(surroundings, inbox.downgrade(), link, PlanRefusals::default());
+        let job = JobId(uuid::Uuid::from_u128(1));
+        let (cleaning, is_clean) = oneshot::channel();
+        effects.abandoning().insert(job, is_clean);
+        effects.commit(job, &committing(job));
+        let early = tokio::time::timeout(Duration::from_millis(100), said.recv()).await;
+        assert!(early.is_err(), "it did not wait");
+        drop(cleaning);
+        let said = tokio::time::timeout(Duration::from_secs(10), said.recv()).await.expect("it goes on");
+        assert!(matches!(said, Some(Message::Command { command: Command::FinishCommit { .. }, .. })));
     }
 }

@@ -1,8 +1,8 @@
 //! How much history the journal keeps of jobs that succeeded or were cancelled.
 //!
 //! The rule: all of it until there are more than `HISTORY_ROWS` such rows; then the jobs that ended first are compacted to a
-//! row each, except those that can be retried still. Rows and not days, so that no clock decides and a journal has a size. Failed jobs keep theirs: they may be
-//! tried again. Soft state: a start counts the rows again.
+//! row each, except those that can be retried still. Rows and not days, so that no clock decides and a journal has a size.
+//! Failed jobs keep theirs: they may be tried again. Soft state: a start counts the rows again.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

@@ -1,10 +1,10 @@
 //! Outputs that come out differently when their task runs again: the program is not deterministic, and what was made of
 //! the first output does not fit the second.
 //!
-//! The rules, by the job's policy. `fail`: what has won by the first output ends the job. `rollback`: whatever was made of
-//! the stage's outputs is void, the step's reduces and all of later steps, and is made again of one generation. `accept`: the
-//! job goes on with a mixture. Under the first two, attempts that may have read the first output cannot win any more even
-//! when none has won yet. A digest is of the logical records, so that nothing but another result makes a difference.
+//! The rules, by the job's policy. `rollback`: whatever was made of the stage's outputs is void, the step's reduces and all
+//! of later steps, and is made again of one generation. `fail`: the same, and if anything of that had won the job fails; it
+//! is void all the same, since a retry must not mix either. `accept`: the job goes on with a mixture. Under the first two, attempts
+//! that may have read the first output cannot win any more even when none has won yet. A digest is of the logical records, so that nothing but another result makes a difference.
 
 use gristmill_common::reason::bounded;
 use gristmill_common::spec::OnNondeterminism;
@@ -31,16 +31,13 @@ impl Scheduler {
         let policy = found.spec.on_nondeterminism;
         let is_used = users(found.steps(), step, stage).any(|(at, stage)| at.tasks(stage).won_count() > 0);
         self.record(Entry::OutputDiffered { job, step, stage, task: task.index });
-        match policy {
-            OnNondeterminism::Accept => false,
-            OnNondeterminism::Fail if is_used => true,
-            OnNondeterminism::Fail | OnNondeterminism::Rollback => {
-                let why = bounded(format!("the output of {task} was made again and is another one"));
-                self.record(Entry::RolledBack { job, step, stage, below: Fence(self.soft.next_fence), why });
-                self.soft.fresh.insert(job);
-                false
-            }
+        if policy == OnNondeterminism::Accept {
+            return false;
         }
+        let why = bounded(format!("the output of {task} was made again and is another one"));
+        self.record(Entry::RolledBack { job, step, stage, below: Fence(self.soft.next_fence), why });
+        self.soft.fresh.insert(job);
+        is_used && policy == OnNondeterminism::Fail
     }
 
     pub(super) fn fail_differing(&mut self, granted: &GrantName, task: TaskName) {

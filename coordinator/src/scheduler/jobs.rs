@@ -147,6 +147,12 @@ impl Scheduler {
         }
     }
 
+    /// Ends what only lacks its last word: it may have been lost with the journal's tail, and no report would come to say it.
+    pub(super) fn settle_all(&mut self) {
+        let running: Vec<JobId> = self.durable.queue.iter().map(|rank| rank.job).collect();
+        running.into_iter().for_each(|job| self.settle(job));
+    }
+
     pub(super) fn fail_job(&mut self, job: JobId, mut failure: JobFailure) {
         failure.message = bounded(failure.message);
         self.record(Entry::JobFailed { job, at: self.soft.now.wall_ms, failure });

@@ -137,6 +137,7 @@ impl Scheduler {
         self.soft.next_fence = Fence::first_of(epoch.counter).0.max(1);
         self.soft.grace_until_ms = now.mono_ms.saturating_add(self.config.lease_ms);
         self.soft.presumed = self.durable.held.keys().copied().collect();
+        self.settle_all();
         self.retain_all();
         #[cfg(test)]
         if self.bug == Some(Bug::FenceReuse) {

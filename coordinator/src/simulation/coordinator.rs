@@ -7,7 +7,7 @@ use gristmill_common::api::{JobState, OutputView};
 use gristmill_common::plan::{PlanSummary, StepShape};
 use gristmill_common::spec::OnNondeterminism;
 use gristmill_common::wire::{Location, PollRequest, Verdict, output_name};
-use gristmill_common::{Digest, Epoch, Fence, JobId, Problem, SessionId, Stage, TokenSecret, WorkerId};
+use gristmill_common::{Digest, Epoch, Fence, JobId, Problem, SessionId, Stage, TaskName, TokenSecret, WorkerId};
 
 use super::network::{Event, Whom};
 use super::oracle::Moment;
@@ -46,6 +46,19 @@ pub(super) enum To {
     Submitter(usize),
     Canceller(JobId),
     Nobody,
+}
+
+impl Coordinator {
+    /// Whether all that is known of what a task failed at is durable: whoever asks what to leave out waits for that.
+    pub(super) fn has_written_failures_of(&self, job: JobId, task: TaskName) -> bool {
+        self.pending.iter().all(|entry| match entry {
+            Entry::RecordSkipped { job: of, step, stage, task: index, .. }
+            | Entry::Failed { job: of, step, stage, task: index, .. } => {
+                (*of, TaskName { step: *step, stage: *stage, index: *index }) != (job, task)
+            }
+            _ => true,
+        })
+    }
 }
 
 const CLUSTER: uuid::Uuid = uuid::Uuid::from_u128(77);
@@ -221,6 +234,9 @@ impl World {
                 Loss::NotHeld => "not held",
                 Loss::Returned => "returned",
             },
+            Entry::JobFailed { failure, .. } if failure.message.contains("not deterministic") => {
+                "job failed because it strays"
+            }
             Entry::Granted { tasks, .. } if tasks.count > 1 => "range granted",
             Entry::Won { tasks, .. } if tasks.count > 1 => "range won",
             Entry::Won { .. } if self.oracle.is_second_generation(entry) => "map won again after a reduce",
@@ -387,7 +403,10 @@ impl World {
         let mut before = Durable::default();
         here.journal.iter().for_each(|entry| before.apply(entry));
         let jobs: BTreeSet<JobId> = here.journal.iter().filter_map(Entry::job).collect();
-        let over = jobs.into_iter().filter(|job| before.jobs.get(job).is_some_and(|job| job.state().is_over()));
+        // An expiry that is decided and not written yet is anticipated by the summary, which is no difference that matters.
+        let is_written = |job: &JobId| before.jobs.get(job) == scheduler.durable().jobs.get(job);
+        let is_over = |job: &JobId| before.jobs.get(job).is_some_and(|job| job.state().is_over());
+        let over = jobs.into_iter().filter(|job| is_over(job) && is_written(job));
         let mut compacted = 0;
         for (job, summary) in over.filter_map(|job| Some((job, scheduler.compacted(job)?))).collect::<Vec<_>>() {
             let rows = here.journal.iter().filter(|entry| entry.job() == Some(job)).count() as u64;

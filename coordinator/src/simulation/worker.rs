@@ -421,6 +421,9 @@ impl World {
         let mut skipped = Vec::new();
         let bad = plan.bad.as_ref().filter(|(map, ..)| (grant.step, grant.stage, *map) == (0, Stage::Map, task));
         if let Some((_, records, _)) = bad {
+            if !self.coordinator.has_written_failures_of(grant.job, name) {
+                return Tried::Later;
+            }
             match left_out(scheduler, grant, task, records) {
                 Ok(found) => skipped = found,
                 Err(reason) => {

@@ -461,3 +461,37 @@ async fn deadlines_are_met_while_messages_are_always_waiting() {
     assert!(held.expect("answered at its deadline").expect("an answer").is_idle());
     driver.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn bundles_that_no_job_names_are_swept_when_their_time_is_over() {
+    let (home, directory) = (home(), home());
+    let put = async |content: &'static [u8], is_old: bool| {
+        let (sha256, store) = (Digest::of(content), Store::open(home.path()).expect("a store"));
+        let body = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from_static(content))]);
+        store.put_bundle(sha256, body).await.expect("kept");
+        let path = home.path().join("store").join("bundles").join(sha256.to_string());
+        if is_old {
+            let last_used = std::time::UNIX_EPOCH + Duration::from_secs(1);
+            std::fs::File::options().write(true).open(&path).expect("there").set_modified(last_used).expect("set");
+        }
+        (sha256, path)
+    };
+    let ((named, kept), (_, young), (_, old)) =
+        (put(b"named", true).await, put(b"unnamed", false).await, put(b"old", true).await);
+    let Command::SubmitJob { job, mut spec, idempotency } = submit(1) else { unreachable!("it is a submit") };
+    let command = serde_json::json!({"mapper": ["./named"], "files": [{"name": "named", "sha256": named}]});
+    spec.steps[0].native = None;
+    spec.steps[0].command = Some(serde_json::from_value(command).expect("a command"));
+    let mut journal = SqliteJournal::open(directory.path(), CLUSTER).expect("opens");
+    let entry = crate::scheduler::Entry::JobSubmitted { job, spec, at: 1, idempotency };
+    journal.append(&[Record { wall_ms: 1, entry }]).expect("appends");
+    let driver = drive(&home, journal).await;
+    for _ in 0..1_000 {
+        if !old.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(kept.exists() && young.exists() && !old.exists());
+    driver.stop().await.expect("stops");
+}

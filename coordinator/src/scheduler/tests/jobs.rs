@@ -235,3 +235,31 @@ fn a_compacted_history_folds_to_the_same_state() {
         assert!(fold(&journal) == whole, "{kept} rows are left behind the summary");
     }
 }
+
+/// What the journal lost of a job's last word, by a crash or under older rules, is said at the next start.
+#[test]
+fn a_job_whose_last_word_was_lost_is_not_stuck() {
+    use gristmill_common::spec::OnFailedTask;
+    for fails in [true, false] {
+        let mut world = World::new();
+        let job = world.submit_spec(JobSpec { attempts: 1, on_failed_task: OnFailedTask::Continue, ..spec(1) });
+        world.plan(job, &[(1, 0)]);
+        let mut worker = world.worker("h", 1);
+        let answer = world.answered(&mut worker);
+        let map = worker.grants(&answer)[0];
+        if fails {
+            worker.failed(&map, boom());
+        } else {
+            worker.done(&map, Location::Nothing);
+        }
+        worker.request.free_slots = 0;
+        world.forget();
+        world.answered(&mut worker);
+        let last = if fails { "job_failed" } else { "commit_started" };
+        assert_eq!(world.fresh.last().map(Entry::kind), Some(last));
+        world.restart(1);
+        let state = if fails { JobState::Failed } else { JobState::Committing };
+        assert_eq!(world.scheduler.state(job), Some(state));
+        assert_eq!(world.journal.last().map(Entry::kind), Some(last), "it is in the journal");
+    }
+}

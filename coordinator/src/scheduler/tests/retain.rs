@@ -1,6 +1,7 @@
 //! Jobs that ended without a result are kept for a while, and run again from where they were.
 
-use gristmill_common::api::JobState;
+use gristmill_common::api::{JobFailure, JobState, OutputView};
+use gristmill_common::spec::OnFailedTask;
 use gristmill_common::{Stage, TaskName};
 
 use super::*;
@@ -131,4 +132,90 @@ fn counters_of_a_task_that_runs_again_count_once() {
     worker.report(&again, again.tasks, outcome);
     world.answered(&mut worker);
     assert_eq!(world.scheduler.job_view(job, world.now).unwrap().counters["lines"], 7);
+}
+
+/// Every task that was granted, in order.
+fn granted(entries: &[Entry]) -> Vec<String> {
+    let tasks = entries.iter().filter_map(|entry| match entry {
+        Entry::Granted { step, stage, tasks, .. } => Some((*step, *stage, *tasks)),
+        _ => None,
+    });
+    let names = tasks.flat_map(|(step, stage, tasks)| tasks.iter().map(move |index| TaskName { step, stage, index }));
+    names.map(|name| name.to_string()).collect()
+}
+
+#[test]
+fn what_was_given_up_runs_again_and_what_was_won_does_not() {
+    let mut world = World::new();
+    let job = world.submit_spec(JobSpec { attempts: 1, on_failed_task: OnFailedTask::Continue, ..spec(1) });
+    world.plan(job, &[(4, 2)]);
+    let mut worker = world.worker("h", 1);
+    for fails in [true, false, true, false] {
+        let answer = world.answered(&mut worker);
+        let map = worker.grants(&answer)[0];
+        if fails {
+            worker.failed(&map, boom());
+        } else {
+            worker.done_here(&map);
+        }
+    }
+    worker.request.free_slots = 0;
+    world.answered(&mut worker);
+    assert_eq!(world.scheduler.state(job), Some(JobState::Failed));
+    world.restart(0);
+    world.forget();
+    assert!(matches!(world.tell(Command::RetryJob { job }), Reply::Done));
+    worker.reborn(&mut world);
+    while world.scheduler.state(job) == Some(JobState::Running) {
+        worker.request.free_slots = 1;
+        let answer = world.answered(&mut worker);
+        for task in worker.grants(&answer) {
+            match task.stage {
+                Stage::Map => worker.done_here(&task),
+                Stage::Reduce => worker.done(&task, Location::Nothing),
+            }
+        }
+    }
+    assert_eq!(granted(&world.fresh), ["m0", "m2", "r0", "r1"]);
+    assert_eq!(world.scheduler.state(job), Some(JobState::Committing));
+}
+
+#[test]
+fn the_end_of_a_job_that_is_over_changes_nothing() {
+    let mut world = World::new();
+    let (job, ..) = failed_halfway(&mut world);
+    let output = OutputView { url: String::new(), bytes: 0, records: 0, parts: 0 };
+    let failure = JobFailure { task: None, reason: None, message: "again".to_owned() };
+    let mut durable = world.scheduler.durable().clone();
+    for entry in [
+        Entry::JobCancelled { job, at: 7 },
+        Entry::JobFailed { job, at: 7, failure },
+        Entry::JobSucceeded { job, at: 7, output },
+    ] {
+        durable.apply(&entry);
+        assert!(durable == *world.scheduler.durable(), "{entry:?}");
+    }
+    durable.apply(&Entry::JobRetried { job });
+    assert_eq!((durable.live, durable.queue.len()), (1, 1));
+    durable.apply(&Entry::JobRetried { job });
+    assert_eq!((durable.live, durable.queue.len()), (1, 1), "it runs already");
+}
+
+#[test]
+fn bundles_of_jobs_that_may_run_again_are_named_until_they_may_not() {
+    let mut world = World::new();
+    let sha256 = Digest::of(b"count.py");
+    let mut spec = spec(1);
+    let file = serde_json::json!({"name": "count.py", "sha256": sha256});
+    spec.steps[0].native = None;
+    spec.steps[0].command =
+        Some(serde_json::from_value(serde_json::json!({"mapper": ["./count.py"], "files": [file]})).unwrap());
+    let job = world.submit_spec(spec);
+    let named = |world: &World| world.scheduler.named_bundles().contains(&sha256);
+    assert!(named(&world));
+    world.plan(job, &[(1, 0)]);
+    world.tell(Command::CancelJob { job });
+    assert!(named(&world), "it can be retried");
+    world.pass(limits::RETAIN_FAILED_MS);
+    assert!(!named(&world));
 }

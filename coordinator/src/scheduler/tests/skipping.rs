@@ -157,10 +157,25 @@ fn made_again_differently(policy: OnNondeterminism) -> (World, JobId, Hand) {
 #[test]
 fn another_output_fails_the_job_by_default() {
     let (mut world, id, _) = made_again_differently(OnNondeterminism::Fail);
-    world.happened(&["output_differed", "won", "job_failed"]);
+    world.happened(&["output_differed", "rolled_back", "won", "job_failed"]);
     let view = world.scheduler.job_view(id, world.now).unwrap();
     assert!(view.failure.unwrap().message.contains("not deterministic"));
     assert_eq!(view.differing_outputs, 1);
+}
+
+#[test]
+fn a_retry_after_another_output_mixes_nothing() {
+    let (mut world, id, mut worker) = made_again_differently(OnNondeterminism::Fail);
+    assert!(matches!(world.tell(Command::RetryJob { job: id }), Reply::Done));
+    for reduce in 0..2 {
+        let answer = world.answered(&mut worker);
+        let name = worker.grants(&answer)[0];
+        assert_eq!((name.stage, name.tasks), (Stage::Reduce, TaskRange::one(reduce)), "also the one that had won");
+        worker.done(&name, Location::Store);
+    }
+    worker.request.free_slots = 0;
+    world.answered(&mut worker);
+    assert_eq!(world.scheduler.state(id).unwrap().word(), "committing");
 }
 
 #[test]
