@@ -123,17 +123,20 @@ impl FileOutput<'_> {
         Manifest::new(self.output.job, self.output.sorted, parts, self.output.skipped.clone())
     }
 
-    /// Writes `NAME_SKIPPED` beside an output that is one file and lacks records.
+    /// Writes `NAME_SKIPPED` beside an output that is one file and lacks records; takes away the one of an output that is
+    /// overwritten.
     fn dead_letters(&self, manifest: &Manifest) -> Result<(), CommitError> {
-        if manifest.skipped.is_empty() {
-            return Ok(());
-        }
         let beside = |path: &Path| {
             let mut name = path.as_os_str().to_owned();
             name.push(SKIPPED);
             PathBuf::from(name)
         };
-        write_durable(&beside(&self.target.staging), &beside(&self.target.path), &manifest.skipped_text())?;
+        let path = beside(&self.target.path);
+        if !manifest.skipped.is_empty() {
+            write_durable(&beside(&self.target.staging), &path, &manifest.skipped_text())?;
+        } else if self.overwrite && path.is_file() {
+            fs::remove_file(&path).map_err(|error| StorageError::io("delete", &path, error))?;
+        }
         Ok(())
     }
 

@@ -127,6 +127,19 @@ async fn survives_every_crash(make: impl AsyncFn() -> Job, check: impl Fn(&Job))
 }
 
 #[tokio::test]
+async fn the_list_of_records_that_an_overwritten_file_lacked_goes_with_it() {
+    let mut job = Job::new("out.txt", true).await;
+    job.spec.output.overwrite = true;
+    let task = "m0".parse().expect("a task");
+    job.skipped = vec![SkippedView { task, file: "in".to_owned(), offset: 3, why: "bad".to_owned() }];
+    job.commit().await.expect("commits");
+    assert!(job.files().contains_key("out.txt_SKIPPED"), "{:?}", job.files());
+    job.skipped.clear();
+    job.commit().await.expect("commits again");
+    assert_eq!(job.files().into_keys().collect::<Vec<_>>(), ["out.txt"]);
+}
+
+#[tokio::test]
 async fn a_directory_survives_every_crash() {
     let steps = survives_every_crash(async || Job::new("out/", true).await, |job| job.check_directory("out")).await;
     assert_eq!(steps.len(), 3 + 4, "{steps:?}");
