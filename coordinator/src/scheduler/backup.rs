@@ -100,15 +100,22 @@ impl Scheduler {
     fn wake_for_backups(&mut self) {
         let mut left = self.soft.backups.wanted.len();
         let mut wake = Vec::new();
-        for id in self.soft.parked.values() {
-            if left == 0 {
-                break;
-            }
-            let idle = self.idle_slots(*id);
-            let is_able = idle > 0 && self.soft.backups.wanted.iter().any(|wanted| self.may_back_up(*id, wanted));
-            if let Some(worker) = self.soft.workers.get(id).filter(|_| is_able) {
-                wake.push(worker.session);
-                left = left.saturating_sub(idle as usize);
+        for (ability, idle) in &self.soft.idle {
+            let is_met = |wanted: &&Straggler| {
+                let demand = self.durable.shares.demand(wanted.key.0);
+                demand.is_some_and(|demand| demand.obstacle(ability).is_none())
+            };
+            let wanted: Vec<&Straggler> = self.soft.backups.wanted.iter().filter(is_met).collect();
+            for id in idle.values().take_while(|_| !wanted.is_empty()) {
+                if left == 0 {
+                    break;
+                }
+                let slots = self.idle_slots(*id);
+                let is_able = slots > 0 && wanted.iter().any(|wanted| self.may_back_up(*id, wanted));
+                if let Some(worker) = self.soft.workers.get(id).filter(|_| is_able) {
+                    wake.push(worker.session);
+                    left = left.saturating_sub(slots as usize);
+                }
             }
         }
         self.soft.wake.extend(wake);
@@ -146,9 +153,12 @@ impl Scheduler {
         let runs = tasks.running(task.index) == Some((straggler.fence, straggler.worker));
         let is_open_to_it = (index, stage) == (task.step, task.stage) && runs && tasks.rival(task.index).is_none();
         let reaches = stage == Stage::Map || job.step(index).is_some_and(|s| self.unreachable_holder(id, s).is_none());
-        is_open_to_it
-            && straggler.worker != id
-            && !self.soft.backups.slow.contains(&id)
+        let is_elsewhere = straggler.worker != id && !self.soft.backups.slow.contains(&id);
+        #[cfg(test)]
+        let is_elsewhere = is_elsewhere || self.bug == Some(super::Bug::BackupBesideItself);
+        // The cheap questions first: this is asked of every idle worker.
+        is_elsewhere
+            && is_open_to_it
             && job.room_under_cap() > 0
             && self.obstacle(id, job_id).is_none()
             && !self.is_quarantined(id)

@@ -3,6 +3,8 @@
 //! Tasks without a history go out as whole ranges. One with a history is granted by itself, so that it can wait after a
 //! failure, avoid the worker that failed it, and run alone once two workers died under it. Nothing here is O(tasks).
 
+use std::sync::Arc;
+
 use gristmill_common::program::Program;
 use gristmill_common::{Fence, GrantName, JobId, Stage, TaskName, TaskRange, WorkerId, limits};
 
@@ -34,9 +36,10 @@ impl Scheduler {
         if !self.may_get_work(id) {
             return grants;
         }
+        let Some(ability) = self.soft.workers.get(&id).map(|worker| Arc::clone(&worker.ability)) else { return grants };
         let mut round = Round::default();
         while self.room(id) > 0 && grants.len() < limits::GRANTS_PER_ANSWER {
-            let Some((job, most)) = self.durable.shares.next(&mut round, self.room(id)) else { break };
+            let Some((job, most)) = self.durable.shares.next(&mut round, self.room(id), &ability) else { break };
             if self.grant_of_job(id, job, most, &mut round, &mut grants) {
                 return grants;
             }

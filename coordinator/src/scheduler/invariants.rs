@@ -99,6 +99,25 @@ impl Scheduler {
         if parked != soft.parked {
             return Err(format!("parked {:?} are not those of the workers {parked:?}", soft.parked));
         }
+        let mut idle = BTreeMap::<_, BTreeMap<u64, WorkerId>>::new();
+        for (id, worker) in &soft.workers {
+            if let Some((ability, ticket)) = worker.waits() {
+                idle.entry(ability).or_default().insert(ticket, *id);
+            }
+            if !worker.ability.is_of(&worker.about, worker.protocol) {
+                return Err(format!("the ability of worker {id} is another one than it says"));
+            }
+        }
+        if idle != soft.idle {
+            return Err(format!("idle {:?} are not those of the workers {idle:?}", soft.idle));
+        }
+        let running = self.durable.queue.iter().filter_map(|rank| Some((rank.job, self.durable.jobs.get(&rank.job)?)));
+        for (job, step) in running.flat_map(|(id, job)| job.steps().iter().map(move |step| (id, step))) {
+            let is_listed = |id: &&WorkerId| soft.holding.get(*id).is_some_and(|jobs| jobs.contains(&job));
+            if let Some(holder) = step.holders.keys().find(|id| !is_listed(id)) {
+                return Err(format!("worker {holder} holds outputs of {job}, which is not listed"));
+            }
+        }
         let sessions: BTreeMap<_, _> = soft.workers.iter().map(|(id, worker)| (worker.session, *id)).collect();
         if sessions != soft.sessions {
             return Err("sessions are not those of the workers".to_owned());

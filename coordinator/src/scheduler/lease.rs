@@ -131,16 +131,12 @@ impl Scheduler {
     /// The sessions whose parked polls find something now.
     pub(super) fn wakes(&mut self) -> Vec<SessionId> {
         let mut wake = std::mem::take(&mut self.soft.wake);
+        wake.iter().for_each(|session| self.note_woken(*session));
         for job in std::mem::take(&mut self.soft.fresh) {
-            self.wake_for(job, &mut wake);
-        }
-        for session in &wake {
-            if let Some(&id) = self.soft.sessions.get(session) {
-                self.soft.change(id, |worker| {
-                    if let Some(parked) = &mut worker.parked {
-                        parked.is_woken = true;
-                    }
-                });
+            // One by one, so that the next job wakes others.
+            for session in self.wanted_for(job) {
+                self.note_woken(session);
+                wake.insert(session);
             }
         }
         wake.retain(|session| {
@@ -150,34 +146,39 @@ impl Scheduler {
         wake.into_iter().collect()
     }
 
-    /// Wakes as many parked workers as the job has tasks for, and one that could only find that it cannot reach them.
-    fn wake_for(&self, job: JobId, wake: &mut std::collections::BTreeSet<SessionId>) {
-        let Some((step, stage, mut open)) = self.ready(job).filter(|_| self.is_queued(job)) else { return };
-        let step = self.durable.jobs.get(&job).and_then(|job| job.step(step));
-        let mut signals = 0;
-        for id in self.soft.parked.values() {
+    fn note_woken(&mut self, session: SessionId) {
+        let Some(&id) = self.soft.sessions.get(&session) else { return };
+        self.soft.change(id, |worker| {
+            if let Some(parked) = &mut worker.parked {
+                parked.is_woken = true;
+            }
+        });
+    }
+
+    /// As many parked workers as the job has tasks for, and one that could only find that it cannot reach them.
+    fn wanted_for(&self, job: JobId) -> Vec<SessionId> {
+        let mut wanted = Vec::new();
+        let Some((index, stage, mut open)) = self.ready(job).filter(|_| self.is_queued(job)) else { return wanted };
+        let step = self.durable.jobs.get(&job).and_then(|job| job.step(index));
+        let Some(demand) = self.durable.shares.demand(job) else { return wanted };
+        let mut is_signalled = false;
+        let able = self.soft.idle.iter().filter(|(ability, _)| demand.obstacle(ability).is_none());
+        for id in able.flat_map(|(_, idle)| idle.values()) {
             if open == 0 {
-                return;
+                break;
             }
-            let Some(worker) = self.soft.workers.get(id).filter(|worker| worker.offer() > 0) else { continue };
-            if worker.parked.is_some_and(|parked| parked.is_woken)
-                || self.obstacle(*id, job).is_some()
-                || self.is_benched(*id, job)
-            {
-                continue;
-            }
+            let Some(worker) = self.soft.workers.get(id).filter(|_| !self.is_benched(*id, job)) else { continue };
             let is_blocked = stage == gristmill_common::Stage::Reduce
                 && step.is_some_and(|step| self.unreachable_holder(*id, step).is_some());
-            if is_blocked {
-                signals += 1;
-                if signals == 1 {
-                    wake.insert(worker.session);
-                }
-                continue;
+            if !is_blocked {
+                open = open.saturating_sub(worker.offer());
+                wanted.push(worker.session);
+            } else if !is_signalled {
+                is_signalled = true;
+                wanted.push(worker.session);
             }
-            wake.insert(worker.session);
-            open = open.saturating_sub(worker.offer());
         }
+        wanted
     }
 
     fn is_queued(&self, job: JobId) -> bool {

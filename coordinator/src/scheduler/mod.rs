@@ -93,6 +93,8 @@ pub(crate) enum Bug {
     MassExpiryOnRestart,
     CommitCancelled,
     UnreachableGrant,
+    BackupBesideItself,
+    QuarantineIgnored,
     /// Planted in the simulated worker, as the next one: where it would be written in earnest.
     ArrivalOrderMerge,
     OutboxNeverDrains,
@@ -137,6 +139,7 @@ impl Scheduler {
         self.soft.next_fence = Fence::first_of(epoch.counter).0.max(1);
         self.soft.grace_until_ms = now.mono_ms.saturating_add(self.config.lease_ms);
         self.soft.presumed = self.durable.held.keys().copied().collect();
+        self.note_all_holders();
         self.settle_all();
         self.retain_all();
         #[cfg(test)]
@@ -196,6 +199,7 @@ impl Scheduler {
 
     fn record(&mut self, entry: Entry) {
         self.durable.apply(&entry);
+        self.note_holders(&entry);
         self.entries.push(entry);
     }
 

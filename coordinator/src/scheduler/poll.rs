@@ -5,6 +5,7 @@
 //! 6. new grants. A poll is held only if there is nothing to say and it has room for work.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gristmill_common::wire::{Ack, Grant, PollRequest, PollResponse};
 use gristmill_common::{Code, Fence, FenceRange, GrantName, JobId, Problem, SessionId, WorkerId, limits};
@@ -14,6 +15,7 @@ use super::command::Reply;
 use super::durable::Held;
 use super::entry::{Entry, Loss};
 use super::range_set::RangeSet;
+use super::requirements::Ability;
 use super::soft::{Parked, Told, Worker, relay};
 
 /// How a poll relates to what is known of its worker.
@@ -168,6 +170,9 @@ impl Scheduler {
         let same = before.filter(|known| known.session == request.session);
         let serves_again = request.about.shuffle.is_some() && same.is_none_or(|known| !known.is_live());
         let room = u32::try_from(limits::HELD_ATTEMPTS.saturating_sub(held)).unwrap_or(0);
+        let about = bounded_about(request.about);
+        let ability = before.map(|known| &known.ability).filter(|ability| ability.is_of(&about, request.protocol));
+        let ability = ability.map_or_else(|| Arc::new(Ability::of(&about, request.protocol)), Arc::clone);
         let worker = Worker {
             session: request.session,
             incarnation: request.incarnation,
@@ -189,7 +194,8 @@ impl Scheduler {
             drain: same.is_some_and(|known| known.drain),
             parked: None,
             no_room: request.no_room.map(gristmill_common::reason::bounded),
-            about: bounded_about(request.about),
+            about,
+            ability,
         };
         match before {
             Some(known) => {

@@ -68,17 +68,25 @@ impl Scheduler {
 
     /// Whether the job is to wait for others than this worker.
     pub(super) fn is_benched(&self, id: WorkerId, job: JobId) -> bool {
+        #[cfg(test)]
+        if self.bug == Some(super::Bug::QuarantineIgnored) {
+            return false;
+        }
         self.is_quarantined(id) && self.others_may_run(id, job)
     }
 
     /// How many more attempts the worker may hold.
     pub(super) fn allowance(&self, id: WorkerId) -> u32 {
+        #[cfg(test)]
+        if self.bug == Some(super::Bug::QuarantineIgnored) {
+            return u32::MAX;
+        }
         let Some(most) = self.soft.health.get(&id).and_then(|health| health.allowance) else { return u32::MAX };
         most.saturating_sub(u32::try_from(self.held_count(id)).unwrap_or(u32::MAX))
     }
 
     /// The word for the worker's state and why it is not a healthy one, if so.
-    pub(super) fn condition(&self, id: WorkerId) -> Option<(&'static str, String)> {
+    pub(crate) fn condition(&self, id: WorkerId) -> Option<(&'static str, String)> {
         let health = self.soft.health.get(&id)?;
         let (allowance, why, times) = (health.allowance?, &health.why, super::report::times(health.times));
         let ms = health.until_ms.saturating_sub(self.now_ms());
@@ -124,13 +132,15 @@ impl Scheduler {
                 self.forget_later(id);
             } else {
                 self.soft.remove(id);
+                self.soft.holding.remove(&id);
             }
         }
     }
 
     /// Whether a running job may still need what only this worker has: others of its host can open it.
     fn holds_outputs(&self, id: WorkerId) -> bool {
-        let running = self.durable.queue.iter().filter_map(|rank| self.durable.jobs.get(&rank.job));
+        let holding = self.soft.holding.get(&id).into_iter().flatten();
+        let running = holding.filter_map(|job| self.durable.jobs.get(job));
         running.flat_map(|job| job.steps()).any(|step| step.holders.contains_key(&id))
     }
 

@@ -9,12 +9,14 @@ use std::collections::BTreeSet;
 
 use gristmill_common::api::JobFailure;
 use gristmill_common::reason::bounded;
+use gristmill_common::wire::Location;
 use gristmill_common::{Fence, Generation, GrantName, JobId, Reason, Stage, TaskName, TaskRange, WorkerId, limits};
 
 use super::Scheduler;
 use super::command::Reply;
+use super::durable::Rank;
 use super::entry::Entry;
-use super::job::{Holder, Life, Step};
+use super::job::{Holder, Job, Life, Step};
 use super::range_set::task_range;
 use super::soft::Worker;
 
@@ -80,11 +82,7 @@ impl Scheduler {
 
     /// A holder that serves its outputs is there again: others reach them now.
     pub(super) fn serve_again(&mut self, holder: WorkerId) {
-        let holds = |job: JobId| {
-            let step = self.durable.jobs.get(&job).and_then(|job| job.current_step());
-            step.is_some_and(|(_, step)| step.holders.contains_key(&holder))
-        };
-        let held = self.durable.queue.iter().map(|rank| rank.job).filter(|job| holds(*job));
+        let held = self.held_jobs(holder);
         self.soft.fresh.extend(held);
     }
 
@@ -128,14 +126,53 @@ impl Scheduler {
     /// Notices outputs that the worker's directory no longer has.
     pub(super) fn check_holds(&mut self, id: WorkerId) {
         let Some(worker) = self.soft.workers.get(&id) else { return };
-        let lost = |job: JobId| {
-            let (index, step) = self.durable.jobs.get(&job)?.current_step()?;
-            (step.holders.contains_key(&id) && !worker.holds.contains(&job)).then_some((job, index))
+        let Some(holding) = self.soft.holding.get_mut(&id) else { return };
+        holding.retain(|job| self.durable.jobs.get(job).is_some_and(|job| !job.state().is_over()));
+        let lost = |job: &JobId| {
+            let (index, step) = self.durable.jobs.get(job)?.current_step()?;
+            (step.holders.contains_key(&id) && !worker.holds.contains(job)).then_some((*job, index))
         };
-        let lost: Vec<(JobId, u16)> = self.durable.queue.iter().filter_map(|rank| lost(rank.job)).collect();
+        let lost: Vec<(JobId, u16)> = holding.iter().filter_map(lost).collect();
         for (job, step) in lost {
             self.lose_outputs(job, step, id, "its directory no longer has it");
         }
+    }
+
+    /// Keeps the index of who holds outputs of which jobs: nothing that runs is missing in it.
+    pub(super) fn note_holders(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Won { job, stage: Stage::Map, done, .. } => {
+                if let Location::Worker(worker) = done.output.at {
+                    self.soft.holding.entry(worker).or_default().insert(*job);
+                }
+            }
+            Entry::JobRetried { job } => self.note_holders_of(*job),
+            _ => {}
+        }
+    }
+
+    pub(super) fn note_all_holders(&mut self) {
+        // Also those that commit: one that lacks a part runs again.
+        let live: Vec<JobId> =
+            self.durable.jobs.iter().filter(|(_, job)| !job.steps().is_empty()).map(|(id, _)| *id).collect();
+        live.into_iter().for_each(|job| self.note_holders_of(job));
+    }
+
+    fn note_holders_of(&mut self, job: JobId) {
+        let steps = self.durable.jobs.get(&job).map(Job::steps).unwrap_or_default();
+        for holder in steps.iter().flat_map(|step| step.holders.keys()) {
+            self.soft.holding.entry(*holder).or_default().insert(job);
+        }
+    }
+
+    /// The running jobs of which the worker holds something, the more urgent first.
+    fn held_jobs(&self, id: WorkerId) -> Vec<JobId> {
+        let is_running = |job: &&Job| matches!(job.life, Life::Running(_));
+        let holding = self.soft.holding.get(&id).into_iter().flatten();
+        let mut ranks: Vec<Rank> =
+            holding.filter_map(|id| Some(self.durable.jobs.get(id).filter(is_running)?.rank(*id))).collect();
+        ranks.sort_unstable();
+        ranks.into_iter().map(|rank| rank.job).collect()
     }
 
     /// The map outputs that the worker shall send to the store.
@@ -143,7 +180,7 @@ impl Scheduler {
         let Some(worker) = self.soft.workers.get(&id) else { return Vec::new() };
         let is_leaving = worker.is_draining || worker.drain;
         let mut relays = Vec::new();
-        for job in self.durable.queue.iter().map(|rank| rank.job) {
+        for job in self.held_jobs(id) {
             let Some((index, step)) = self.durable.jobs.get(&job).and_then(|job| job.current_step()) else { continue };
             let Some(held) = step.holders.get(&id) else { continue };
             let is_wanted = self.soft.relaying.contains(&(job, index))

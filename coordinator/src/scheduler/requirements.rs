@@ -1,13 +1,18 @@
 //! What a worker must have to run a stage, whatever its load: the program, its build, the directories of the input, labels
 //! and memory. `grant` passes over workers with an obstacle, `explain` says which one and what to do.
+//!
+//! A job's demand and a worker's ability are all that decides it, and few of either are different: ten thousand jobs that
+//! want the same are passed over by one look, and so are ten thousand workers that can do the same.
+
+use std::collections::BTreeMap;
 
 use gristmill_common::program::{Kind, Program};
 use gristmill_common::spec::Executable;
 use gristmill_common::wire::WorkerAbout;
-use gristmill_common::{JobId, Stage, WorkerId, limits};
+use gristmill_common::{Digest, JobId, Stage, WorkerId, limits};
 
 use super::Scheduler;
-use super::job::{Job, Step};
+use super::job::Job;
 
 /// Why a worker cannot run tasks of a stage, whatever its load.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,50 +31,117 @@ pub(super) enum Obstacle {
     NoSkips,
 }
 
+/// What a job's ready stage wants of a worker.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Demand {
+    kind: Kind,
+    /// The name of a native program.
+    program: String,
+    executable: Option<Digest>,
+    labels: BTreeMap<String, String>,
+    memory_bytes: u64,
+    roots: Vec<String>,
+    leaves_out: bool,
+}
+
+/// What may change of a job's demand while it runs: its step, whether it reads the input, the executable.
+pub(super) type Moment = (u16, bool, Option<Digest>);
+
+/// What a worker has.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(super) struct Ability {
+    kinds: Vec<Kind>,
+    programs: Vec<String>,
+    executable: Digest,
+    labels: BTreeMap<String, String>,
+    /// For each slot.
+    memory_bytes: u64,
+    roots: Vec<String>,
+    leaves_out: bool,
+}
+
 impl Scheduler {
     /// What keeps the worker from the job's ready stage, its load and the place of map outputs aside.
     pub(super) fn obstacle(&self, id: WorkerId, job: JobId) -> Option<Obstacle> {
-        let job = self.durable.jobs.get(&job)?;
-        let (index, step) = job.current_step()?;
-        let worker = self.soft.workers.get(&id)?;
-        if job.may_skip() > 0 && worker.protocol < limits::PROTOCOL_THAT_SKIPS {
-            return Some(Obstacle::NoSkips);
-        }
-        obstacle(&worker.about, job, index, step)
+        self.durable.shares.demand(job)?.obstacle(&self.soft.workers.get(&id)?.ability)
     }
 }
 
-/// Says what keeps a worker from a step's ready stage.
-fn obstacle(about: &WorkerAbout, job: &Job, index: u16, step: &Step) -> Option<Obstacle> {
-    let spec = job.spec.steps.get(usize::from(index))?;
-    match spec.program() {
-        Program::Native(name) if about.programs.iter().any(|program| program == name) => {}
-        Program::Native(_) => return Some(Obstacle::NoProgram),
-        other if about.kinds.contains(&other.kind()) => {}
-        other => return Some(Obstacle::NoKind(other.kind())),
+impl Demand {
+    /// Says what the demand of a job depends on now; `None` without a step to run.
+    pub(super) fn moment(job: &Job) -> Option<Moment> {
+        let (index, step) = job.current_step()?;
+        let pinned = match job.spec.steps.get(usize::from(index))?.executable {
+            Some(Executable::Any) => None,
+            Some(Executable::Pinned(digest)) => Some(digest),
+            None => step.executable,
+        };
+        // Only the first step's maps read the input: everything later comes from workers and the store.
+        let reads_input = index == 0 && step.ready_stage() == Stage::Map && !step.maps.is_won();
+        Some((index, reads_input, pinned))
     }
-    let pinned = match spec.executable {
-        Some(Executable::Any) => None,
-        Some(Executable::Pinned(digest)) => Some(digest),
-        None => step.executable,
-    };
-    if pinned.is_some_and(|pinned| pinned != about.executable) {
-        return Some(Obstacle::OtherExecutable);
+
+    pub(super) fn of(job: &Job, (index, reads_input, executable): Moment) -> Option<Self> {
+        let program = job.spec.steps.get(usize::from(index))?.program();
+        let name = if let Program::Native(name) = program { name } else { "" };
+        let roots = job.plan.as_ref().filter(|_| reads_input).map(|plan| plan.roots.clone());
+        Some(Self {
+            kind: program.kind(),
+            program: name.to_owned(),
+            executable,
+            labels: job.spec.requires.labels.clone(),
+            memory_bytes: job.spec.requires.memory_bytes,
+            roots: roots.unwrap_or_default(),
+            leaves_out: job.may_skip() > 0,
+        })
     }
-    let requires = &job.spec.requires;
-    if let Some((name, value)) = requires.labels.iter().find(|(name, value)| about.labels.get(*name) != Some(*value)) {
-        return Some(Obstacle::NoLabel(format!("{name}={value}")));
+
+    /// What keeps a worker that has this from it.
+    pub(super) fn obstacle(&self, ability: &Ability) -> Option<Obstacle> {
+        if self.leaves_out && !ability.leaves_out {
+            return Some(Obstacle::NoSkips);
+        }
+        match self.kind {
+            Kind::Native if ability.programs.contains(&self.program) => {}
+            Kind::Native => return Some(Obstacle::NoProgram),
+            kind if ability.kinds.contains(&kind) => {}
+            kind => return Some(Obstacle::NoKind(kind)),
+        }
+        if self.executable.is_some_and(|pinned| pinned != ability.executable) {
+            return Some(Obstacle::OtherExecutable);
+        }
+        if let Some((name, value)) = self.labels.iter().find(|(name, value)| ability.labels.get(*name) != Some(*value))
+        {
+            return Some(Obstacle::NoLabel(format!("{name}={value}")));
+        }
+        if self.memory_bytes > ability.memory_bytes {
+            return Some(Obstacle::TooLittleMemory(ability.memory_bytes));
+        }
+        let is_covered = |needed: &&String| ability.roots.iter().any(|root| covers(root, needed));
+        self.roots.iter().find(|needed| !is_covered(needed)).cloned().map(Obstacle::NoRoot)
     }
-    let memory = memory_of_slot(about);
-    if requires.memory_bytes > memory {
-        return Some(Obstacle::TooLittleMemory(memory));
+}
+
+impl Ability {
+    pub(super) fn of(about: &WorkerAbout, protocol: u32) -> Self {
+        Self {
+            kinds: about.kinds.clone(),
+            programs: about.programs.clone(),
+            executable: about.executable,
+            labels: about.labels.clone(),
+            memory_bytes: memory_of_slot(about),
+            roots: about.roots.clone(),
+            leaves_out: protocol >= limits::PROTOCOL_THAT_SKIPS,
+        }
     }
-    // Only the first step's maps read the input: everything later comes from workers and the store.
-    if index > 0 || step.ready_stage() != Stage::Map || step.maps.is_won() {
-        return None;
+
+    /// Whether it is what a worker says of itself.
+    pub(super) fn is_of(&self, about: &WorkerAbout, protocol: u32) -> bool {
+        let Self { kinds, programs, executable, labels, memory_bytes, roots, leaves_out } = self;
+        (kinds, programs, executable, labels, roots)
+            == (&about.kinds, &about.programs, &about.executable, &about.labels, &about.roots)
+            && (*memory_bytes, *leaves_out) == (memory_of_slot(about), protocol >= limits::PROTOCOL_THAT_SKIPS)
     }
-    let roots = job.plan.as_ref().map(|plan| plan.roots.as_slice()).unwrap_or_default();
-    roots.iter().find(|needed| !about.roots.iter().any(|root| covers(root, needed))).cloned().map(Obstacle::NoRoot)
 }
 
 /// A worker's memory for each of its slots, in bytes.

@@ -2,6 +2,7 @@
 //! workers' next polls: nothing here is needed to keep a promise, only to keep it soon.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gristmill_common::wire::{PollResponse, Relay, Running, WorkerAbout};
 use gristmill_common::{Fence, FenceRange, GrantName, JobId, SessionId, TaskName, WorkerId};
@@ -9,6 +10,7 @@ use gristmill_common::{Fence, FenceRange, GrantName, JobId, SessionId, TaskName,
 use super::backup::Backups;
 use super::command::Now;
 use super::quarantine::Health;
+use super::requirements::Ability;
 
 /// What is known of the present and not durable.
 #[derive(Debug, Default)]
@@ -21,9 +23,13 @@ pub(crate) struct Soft {
     pub(crate) leases: BTreeSet<(u64, WorkerId)>,
     /// Parked polls in the order they came.
     pub(crate) parked: BTreeMap<u64, WorkerId>,
+    /// Those of them that would take work and are not woken yet, by what they can do.
+    pub(super) idle: BTreeMap<Arc<Ability>, BTreeMap<u64, WorkerId>>,
     tickets: u64,
     /// Attempts that live workers would take.
     pub(crate) offers: u64,
+    /// Jobs of which a worker may hold map outputs that nobody else has; more may be listed than are.
+    pub(super) holding: BTreeMap<WorkerId, BTreeSet<JobId>>,
     /// Live workers by host.
     pub(crate) hosts: BTreeMap<String, BTreeSet<WorkerId>>,
     /// Recorded holders are presumed alive until they poll or until this time after a start.
@@ -67,6 +73,8 @@ pub(crate) struct Worker {
     /// Version of the exchange that it speaks.
     pub(crate) protocol: u32,
     pub(crate) about: WorkerAbout,
+    /// What of that decides which jobs it can run.
+    pub(super) ability: Arc<Ability>,
     pub(crate) last_seq: u64,
     pub(crate) seen: u64,
     /// The answer to `last_seq`, once made.
@@ -136,6 +144,12 @@ impl Worker {
     pub(crate) fn offer(&self) -> u64 {
         if self.takes_work() { u64::from(self.free) } else { 0 }
     }
+
+    /// Its place among those that wait for work.
+    pub(super) fn waits(&self) -> Option<(Arc<Ability>, u64)> {
+        let parked = self.parked.filter(|parked| !parked.is_woken && self.offer() > 0)?;
+        Some((Arc::clone(&self.ability), parked.ticket))
+    }
 }
 
 impl Soft {
@@ -144,7 +158,7 @@ impl Soft {
         let worker = self.workers.get_mut(&id)?;
         self.offers -= worker.offer();
         let (was_live, lease, ticket) = (worker.is_live(), worker.lease_until_ms, worker.parked.map(|p| p.ticket));
-        let (host, session) = (worker.about.host.clone(), worker.session);
+        let (host, session, waited) = (worker.about.host.clone(), worker.session, worker.waits());
         let result = change(worker);
         self.offers += worker.offer();
         if was_live {
@@ -176,7 +190,25 @@ impl Soft {
                 self.parked.insert(parked.ticket, id);
             }
         }
+        let waits = worker.waits();
+        if waited != waits {
+            self.move_idle(id, waited, waits);
+        }
         Some(result)
+    }
+
+    fn move_idle(&mut self, id: WorkerId, from: Option<(Arc<Ability>, u64)>, to: Option<(Arc<Ability>, u64)>) {
+        if let Some((ability, ticket)) = from
+            && let Some(idle) = self.idle.get_mut(&ability)
+        {
+            idle.remove(&ticket);
+            if idle.is_empty() {
+                self.idle.remove(&ability);
+            }
+        }
+        if let Some((ability, ticket)) = to {
+            self.idle.entry(ability).or_default().insert(ticket, id);
+        }
     }
 
     pub(crate) fn add(&mut self, id: WorkerId, worker: Worker) {

@@ -214,6 +214,10 @@ impl World {
                 return Err(format!("worker {worker} is quarantined and holds {held} attempts after a grant"));
             }
         }
+        let condition = |scheduler: &Scheduler| scheduler.condition(*worker).map(|(word, _)| word);
+        if self.coordinator.scheduler.as_ref().and_then(condition) == Some("on probation") {
+            self.seen("granted on probation");
+        }
         let running = self.coordinator.shadow.jobs.get(job).map_or(0, |job| job.running_count());
         match plan.cap {
             Some(cap) if running > u64::from(cap) => Err(format!("{running} tasks of {job} run, its cap is {cap}")),

@@ -76,6 +76,8 @@ pub(super) struct JobPlan {
     pub(super) bad: Option<(u32, Vec<u64>, u64)>,
     /// What becomes of the job when its first map, which is not deterministic, runs again.
     pub(super) strays: Option<OnNondeterminism>,
+    /// Whether the others of a stage run before a failed task fails the job.
+    pub(super) goes_on: bool,
 }
 
 impl Options {
@@ -148,6 +150,7 @@ impl Options {
             }
         }
         options.retry = one(&mut r, 500, 3);
+        options.jobs.iter_mut().for_each(|job| job.goes_on = r.chance(400));
         options
     }
 }
@@ -190,6 +193,7 @@ impl JobPlan {
             backups: true,
             bad: None,
             strays: None,
+            goes_on: false,
         }
     }
 }

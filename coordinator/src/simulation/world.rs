@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use gristmill_common::api::JobState;
-use gristmill_common::spec::{Generated, Input, OnBadRecord, OnNondeterminism};
+use gristmill_common::spec::{Generated, Input, OnBadRecord, OnFailedTask, OnNondeterminism};
 use gristmill_common::{Digest, Fence, JobId, JobSpec, Reason, WorkerId, limits, spec::StepSpec};
 
 use super::coordinator::{Coordinator, To};
@@ -285,6 +285,7 @@ impl World {
             spec.requires.labels.insert("label".to_owned(), "yes".to_owned());
         }
         spec.on_bad_record = plan.bad.as_ref().map_or(OnBadRecord::Fail, |(.., most)| OnBadRecord::Skip(*most));
+        spec.on_failed_task = if plan.goes_on { OnFailedTask::Continue } else { OnFailedTask::Fail };
         spec.on_nondeterminism = plan.strays.unwrap_or_default();
         spec.output.url = plan.output.map(|output| format!("file:///out/{output}"));
         let key = index.to_string();

@@ -128,3 +128,40 @@ fn decisions_are_fast() {
     println!("ranges: {tasks} tasks, {:.0} tasks/s", tasks as f64 / start.elapsed().as_secs_f64());
     assert_eq!(tasks, 1_000_000);
 }
+
+/// Every idle worker's poll once looked at every job that nobody can run, and every such job at every idle worker.
+#[test]
+fn jobs_that_nobody_can_run_cost_the_others_nothing() {
+    const JOBS: u128 = 9_999;
+    let mut scheduler = Scheduler::recover(std::iter::empty(), secret(), config());
+    scheduler.start(epoch(1), Now::default());
+    let now = Now::default();
+    let mut world = World::new();
+    let mut hands: Vec<Hand> = (0..1_000).map(|_| world.worker("h", 1)).collect();
+    for hand in &mut hands {
+        hand.request.seq += 1;
+        scheduler.handle(Command::Poll(Box::new(hand.request.clone())), now);
+    }
+    let start = started();
+    for number in 1..=JOBS {
+        let job = JobId(uuid::Uuid::from_u128(number));
+        let mut spec = spec(1);
+        spec.steps[0].native = Some("nobody-has-this".to_owned());
+        scheduler.handle(Command::SubmitJob { job, spec: Box::new(spec), idempotency: None }, now);
+        let planned = Command::FinishPlan { job, result: Ok(summary(&[(10, 0)])) };
+        assert_eq!(scheduler.handle(planned, now).wake, []);
+    }
+    for hand in &mut hands {
+        hand.request.seq += 1;
+        let reply = scheduler.handle(Command::Poll(Box::new(hand.request.clone())), now).reply;
+        assert!(matches!(reply, Reply::Parked { .. }));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{JOBS} jobs that nobody can run and {} idle workers: {seconds:.2} s", hands.len());
+    // With a look at each of the others it was more than ten times this.
+    assert!(seconds < 3.0, "{seconds}");
+    let job = JobId(uuid::Uuid::from_u128(JOBS + 1));
+    scheduler.handle(Command::SubmitJob { job, spec: Box::new(spec(1)), idempotency: None }, now);
+    let woken = scheduler.handle(Command::FinishPlan { job, result: Ok(summary(&[(10, 0)])) }, now).wake;
+    assert_eq!(woken.len(), 10, "as many as there are tasks");
+}

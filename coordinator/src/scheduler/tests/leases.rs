@@ -173,3 +173,24 @@ fn a_task_under_which_two_workers_died_runs_alone() {
     worker.request.free_slots = 1;
     world.parked(&mut worker);
 }
+
+#[test]
+fn jobs_that_have_work_again_at_one_time_wake_a_worker_each() {
+    let mut world = World::new();
+    let (mut flaky, mut one, mut two) = (world.worker("h", 2), world.worker("h", 1), world.worker("h", 1));
+    world.job(1, 0);
+    world.job(1, 0);
+    let answer = world.answered(&mut flaky);
+    for name in flaky.grants(&answer) {
+        flaky.failed(&name, boom());
+    }
+    flaky.request.draining = true;
+    flaky.request.free_slots = 0;
+    world.answered(&mut flaky);
+    world.parked(&mut one);
+    world.parked(&mut two);
+    world.forget();
+    world.now.mono_ms += limits::RETRY_BACKOFF_MS;
+    world.tell(Command::Tick);
+    world.woken(&[&one, &two]);
+}
