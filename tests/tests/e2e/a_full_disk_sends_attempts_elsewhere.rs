@@ -11,13 +11,20 @@ use gristmill_tests::Cluster;
 use crate::fixture;
 
 /// A file system of one MiB, gone with its owner. Only root can make one.
-struct SmallDisk(std::path::PathBuf);
+pub(crate) struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
-    fn mount(path: std::path::PathBuf) -> Result<Option<Self>> {
+    pub(crate) fn mount(path: std::path::PathBuf) -> Result<Option<Self>> {
         std::fs::create_dir_all(&path)?;
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&path).status();
         Ok(mounted.is_ok_and(|status| status.success()).then_some(Self(path)))
+    }
+
+    /// Gives it room after all.
+    pub(crate) fn grow(&self) -> Result<()> {
+        let grown = Command::new("mount").args(["-o", "remount,size=512m"]).arg(&self.0).status()?;
+        ensure!(grown.success(), "cannot make {} larger", self.0.display());
+        Ok(())
     }
 }
 

@@ -371,6 +371,12 @@ impl Exchange {
         self.draining
     }
 
+    /// Says whether outputs of jobs are kept here that others may need.
+    #[must_use]
+    pub fn holds_outputs(&self) -> bool {
+        !self.holds.is_empty()
+    }
+
     /// Says whether nothing is held, to be reported or to be given back.
     #[must_use]
     pub fn is_empty(&self) -> bool {

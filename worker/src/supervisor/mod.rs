@@ -90,6 +90,8 @@ struct Supervisor {
     draining_ms: Option<u64>,
     /// Whether the coordinator has answered since nothing was left to do, and asked for nothing more.
     dismissed: bool,
+    /// Whether it was said that a drain waits for a coordinator that does not answer.
+    said_alone: bool,
 }
 
 struct SlotHandle {
@@ -154,6 +156,7 @@ impl Supervisor {
             disk: Disk::new(config.state_dir.clone(), config.reserve_bytes),
             draining_ms: None,
             dismissed: false,
+            said_alone: false,
         })
     }
 
@@ -352,16 +355,23 @@ impl Supervisor {
 
     fn drain(&mut self) {
         if self.draining_ms.is_none() {
-            tracing::info!(running = self.exchange.running(), "draining: finishing what runs, giving back the rest");
+            let limit_s = limits::WORKER_DRAIN_MS / 1_000;
+            tracing::info!(
+                running = self.exchange.running(),
+                limit_s,
+                "draining: finishing what runs, giving back the rest; a second signal stops at once"
+            );
             self.draining_ms = Some(self.clock.elapsed_ms());
             self.exchange.drain();
         }
     }
 
-    /// Says whether a drain is over: everything reported, acknowledged and relayed, or its time is up.
-    fn is_done(&self, now_ms: u64) -> bool {
+    /// Says whether a drain is over: everything reported, acknowledged and relayed, or its time is up, or nobody is there and
+    /// nothing is left to hand over.
+    fn is_done(&mut self, now_ms: u64) -> bool {
         let Some(since) = self.draining_ms else { return false };
-        if now_ms.saturating_sub(since) >= limits::WORKER_DRAIN_MS {
+        let waited_ms = now_ms.saturating_sub(since);
+        if waited_ms >= limits::WORKER_DRAIN_MS {
             tracing::warn!(
                 running = self.exchange.running(),
                 unacked = self.exchange.unacked(),
@@ -369,7 +379,21 @@ impl Supervisor {
             );
             return true;
         }
-        self.dismissed && self.exchange.is_empty() && self.relays.is_empty()
+        let is_empty = self.exchange.is_empty() && self.relays.is_empty();
+        let is_alone = self.polls.is_failing() && self.exchange.running() == 0;
+        if is_alone && is_empty && !self.exchange.holds_outputs() {
+            tracing::info!("the coordinator does not answer, and nothing is left to hand over");
+            return true;
+        }
+        if is_alone && !std::mem::replace(&mut self.said_alone, true) {
+            let limit_s = (limits::WORKER_DRAIN_MS - waited_ms).div_ceil(1_000);
+            tracing::warn!(
+                unacked = self.exchange.unacked(), state = %self.state.path().display(), limit_s,
+                "the coordinator does not answer: waiting for it, to hand over reports and outputs; a second signal stops at \
+                 once, and the next worker with this state directory hands them over"
+            );
+        }
+        self.dismissed && is_empty
     }
 
     async fn end(self) {

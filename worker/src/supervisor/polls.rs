@@ -86,6 +86,11 @@ impl Polls {
         Some(next.max(self.not_before_ms))
     }
 
+    /// Says whether the coordinator did not answer the last poll that ended.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing
+    }
+
     /// Sends a poll. The one before, if it is still held, becomes void.
     pub(crate) fn send(&mut self, request: Arc<PollRequest>, now_ms: u64) {
         self.flights += 1;
