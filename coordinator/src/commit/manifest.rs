@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use gristmill_common::api::SkippedView;
-use gristmill_common::wire::Output;
+use gristmill_common::wire::{Location, Output};
 use gristmill_common::{Fence, JobId};
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::render::PartSource;
 use crate::store::{SUCCESS, Store, StoreError};
@@ -71,13 +72,26 @@ impl Manifest {
     /// # Errors
     /// [`StoreError::NotFound`] if there is none, [`StoreError::Damaged`] if it cannot be read.
     pub fn of_store(store: &Store, job: JobId) -> Result<Self, StoreError> {
-        let bytes = store.manifest(job)?;
         let damaged = |why| StoreError::Damaged { what: format!("the manifest of job {job}"), why };
-        let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let read = serde_json::from_reader(store.open_manifest(job)?);
+        let manifest: Self = read.map_err(|error| damaged(error.to_string()))?;
         if manifest.version != Self::VERSION || manifest.job != job {
             return Err(damaged(format!("it is version {} of job {}", manifest.version, manifest.job)));
         }
         Ok(manifest)
+    }
+
+    /// Reads of the manifest of an output in the store only which blobs it needs. Blocks.
+    ///
+    /// # Errors
+    /// As [`Manifest::of_store`].
+    pub fn blobs_of_store(store: &Store, job: JobId) -> Result<Vec<String>, StoreError> {
+        let read = serde_json::from_reader(store.open_manifest(job)?);
+        let Needed { parts } = read.map_err(|error: serde_json::Error| StoreError::Damaged {
+            what: format!("the manifest of job {job}"),
+            why: error.to_string(),
+        })?;
+        Ok(parts)
     }
 
     /// Reads the manifest in a directory; `None` if there is none or it is not one of ours. Blocks.
@@ -132,6 +146,34 @@ impl Manifest {
     pub fn records(&self) -> u64 {
         self.parts.iter().map(|part| part.records).sum()
     }
+}
+
+/// The blobs of a manifest, picked as it is read: of a million parts without any nothing is kept.
+#[derive(Deserialize)]
+struct Needed {
+    #[serde(deserialize_with = "blobs")]
+    parts: Vec<String>,
+}
+
+fn blobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Blobs;
+    impl<'de> Visitor<'de> for Blobs {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("the parts of an output")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+            let mut blobs = Vec::new();
+            while let Some(part) = parts.next_element::<ManifestPart>()? {
+                blobs
+                    .extend(part.stored.filter(|stored| stored.output.at == Location::Store).map(|stored| stored.blob));
+            }
+            Ok(blobs)
+        }
+    }
+    deserializer.deserialize_seq(Blobs)
 }
 
 /// Name of the dead-letter file in a directory of parts; beside an output that is one file, its name ends so.

@@ -130,8 +130,8 @@ pub async fn abandon(job: JobId, spec: &JobSpec, store: &Store, roots: &Roots) -
 pub async fn sweep(job: JobId, store: &Store) -> Result<(), StoreError> {
     let store = store.clone();
     blocking(move || {
-        let kept = match Manifest::of_store(&store, job) {
-            Ok(manifest) => manifest.stored_parts()?.into_iter().map(|part| part.name).collect(),
+        let kept = match Manifest::blobs_of_store(&store, job) {
+            Ok(blobs) => blobs,
             Err(StoreError::NotFound { .. }) => Vec::new(),
             Err(error) => return Err(error),
         };

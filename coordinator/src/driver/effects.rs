@@ -143,14 +143,22 @@ impl Effects {
         let abandoned = self.abandoned(job);
         self.spawn(async move {
             wait_for(abandoned).await;
-            let mut wait_ms = limits::COMMIT_BACKOFF_MS;
+            let fences: Vec<(u32, Fence)> = parts_of_job.iter().map(|(index, fence, _)| (*index, *fence)).collect();
+            let (mut wait_ms, mut first) = (limits::COMMIT_BACKOFF_MS, Some(parts_of_job));
             let output = loop {
-                let (parts, Surroundings { store, roots }) = (parts_of_job.clone(), &surroundings);
+                // There may be a million: nobody keeps them for another try.
+                let Some(parts) = (match first.take() {
+                    Some(parts) => Some(parts),
+                    None => parts_again(&inbox, job).await,
+                }) else {
+                    return;
+                };
+                let Surroundings { store, roots } = &surroundings;
                 let why = match guarded(commit::commit(job, &spec, parts, skipped.clone(), store, roots)).await {
                     Ok(Ok(output)) => break output,
                     Ok(Err(CommitError::Lost { index, why })) => {
                         tracing::error!(%job, index, why, "a part is lost; its task runs again");
-                        let lost = lost_part(job, &spec, &parts_of_job, index, &why);
+                        let lost = lost_part(job, &spec, &fences, index, &why);
                         if let Some(Reply::Done) | None = send(&inbox, lost).await {
                             return;
                         }
@@ -276,10 +284,21 @@ async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, String> {
 }
 
 /// Says that the commit cannot find a part.
-fn lost_part(job: JobId, spec: &JobSpec, parts: &[(u32, Fence, Output)], index: u32, why: &str) -> Command {
+fn lost_part(job: JobId, spec: &JobSpec, parts: &[(u32, Fence)], index: u32, why: &str) -> Command {
     let step = u16::try_from(spec.steps.len().saturating_sub(1)).unwrap_or(u16::MAX);
-    let parts = parts.iter().filter(|part| part.0 == index).map(|(index, fence, _)| (*index, *fence)).collect();
+    let parts = parts.iter().filter(|part| part.0 == index).copied().collect();
     Command::LoseParts { job, step, parts, why: why.to_owned() }
+}
+
+/// Asks for the parts of a committing job once more; `None` when it does not commit any more, or the driver is gone.
+async fn parts_again(inbox: &mpsc::WeakUnboundedSender<Message>, job: JobId) -> Option<Vec<(u32, Fence, Output)>> {
+    loop {
+        match ask(inbox, move |scheduler| scheduler.parts(job)).await {
+            Some(parts) => return parts,
+            None => drop(inbox.upgrade()?),
+        }
+        tokio::time::sleep(NO_ROOM_RETRY).await;
+    }
 }
 
 async fn drop_blobs(surroundings: &Surroundings, job: JobId) {

@@ -58,6 +58,9 @@ impl Drop for Reservation<'_> {
     }
 }
 
+/// Manifests are written and read through a buffer of this size: they may have a million parts.
+const MANIFEST_BUFFER_BYTES: usize = 256 << 10;
+
 impl Store {
     /// Receives a run file, verifies all of it and gives it its name; durable when it is a part.
     ///
@@ -185,21 +188,31 @@ impl Store {
     }
 
     /// Writes the manifest of a job's output, durably. Blocks.
-    pub(crate) fn put_manifest(&self, job: JobId, manifest: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn put_manifest(
+        &self,
+        job: JobId,
+        write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
         self.make_job_directory(job)?;
         let mut staged = self.stage()?;
-        staged.write_all(manifest).map_err(|error| StorageError::io("write", staged.path(), error))?;
+        let mut file = io::BufWriter::with_capacity(MANIFEST_BUFFER_BYTES, &mut staged);
+        let written = write(&mut file).and_then(|()| file.write_all(b"\n")).and_then(|()| file.flush());
+        drop(file);
+        written.map_err(|error| StorageError::io("write", staged.path(), error))?;
         Ok(staged.publish(&self.job_directory(job).join(SUCCESS))?)
     }
 
-    /// Reads the manifest of a job's output. Blocks.
-    pub(crate) fn manifest(&self, job: JobId) -> Result<Vec<u8>, StoreError> {
+    /// Opens the manifest of a job's output, to be read from its beginning. Blocks.
+    pub(crate) fn open_manifest(&self, job: JobId) -> Result<io::BufReader<File>, StoreError> {
         let path = self.job_directory(job).join(SUCCESS);
-        match fs::read(&path) {
+        match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(StoreError::NotFound { what: format!("output of job {job}") })
             }
-            read => Ok(read.map_err(|error| StorageError::io("read", &path, error))?),
+            opened => {
+                let file = opened.map_err(|error| StorageError::io("open", &path, error))?;
+                Ok(io::BufReader::with_capacity(MANIFEST_BUFFER_BYTES, file))
+            }
         }
     }
 
