@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Bytes of input, with a suffix such as 256M or 4G; each workload has its own default
     #[arg(long, value_parser = parse_size)]
     pub(crate) size: Option<u64>,
+    /// Memory that W3 may use, with a suffix such as 512M; as much as there is when left out
+    #[arg(long, value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
     /// Contenders beside Gristmill, or `all`
     #[arg(long, value_delimiter = ',', default_value = "typed,yardstick")]
     pub(crate) against: Vec<String>,

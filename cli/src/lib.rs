@@ -72,7 +72,12 @@ pub fn main(programs: Programs) -> ExitCode {
     if let Some(args) = hadoop::called_as_hadoop(std::env::args_os()) {
         return app::block_on(false, async move { hadoop::run(&args).await });
     }
-    let line = Line::parse();
+    let line = match app::ready::parse(std::env::args_os()) {
+        None => Line::parse(),
+        Some(Ok(app::ready::Line::Run(args))) => Line { command: Command::Run(args) },
+        Some(Ok(app::ready::Line::Submit(args))) => Line { command: Command::Submit(args) },
+        Some(Err(error)) => error.exit(),
+    };
     let long_running = match &line.command {
         Command::Coordinator(_) => true,
         Command::Worker(args) => args.serves(),

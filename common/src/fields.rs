@@ -170,7 +170,7 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 }
 
 /// Strings end with two zeros and have no other pair like it: none is the beginning of another, so that what follows counts.
-fn push_string(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn push_string(text: &[u8], out: &mut Vec<u8>) {
     for &byte in text {
         if byte == 0 { out.extend_from_slice(&ZERO) } else { out.push(byte) }
     }

@@ -36,6 +36,7 @@ pub mod fields;
 pub mod grant;
 pub mod ids;
 pub mod limits;
+pub mod order;
 pub mod plan;
 pub mod problem;
 pub mod program;

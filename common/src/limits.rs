@@ -123,6 +123,18 @@ pub const SORT_BUDGET_MAX_BYTES: u64 = 16 << 30;
 pub const RECORD_OVERHEAD_BYTES: u64 = 32;
 /// Runs merged at a time; more are merged in passes. Part of the plan, since passes group combiner calls.
 pub const FAN_IN: u32 = 64;
+/// Places of the input that are read for the split points of a sort: planning stays in seconds on any disk.
+pub const SAMPLES: u64 = 512;
+/// Bytes read at each of them.
+pub const SAMPLE_BYTES: u64 = 8 << 10;
+/// Records taken from each of them: short ones must not fill the memory.
+pub const SAMPLE_RECORDS: usize = 128;
+/// A split point of a sort, in bytes; what is cut off only makes parts a little less equal.
+pub const SPLIT_POINT_BYTES: usize = 128;
+/// Input of one part of a sort, in bytes, where the spec does not say how many there are.
+pub const SORT_PART_BYTES: u64 = 128 << 20;
+/// Most parts of a sort where the spec does not say how many there are.
+pub const SORT_PARTS: u64 = 1_000;
 /// Uncompressed bytes of one block of a run; a larger record gets a block of its own.
 pub const BLOCK_BYTES: usize = 256 << 10;
 /// Default number of reduce tasks (spec: `partitions`).

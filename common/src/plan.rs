@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::limits;
+use crate::order::PlannedOrder;
 use crate::program::{Command, Program, Wasm};
 
 /// A job's plan, as its blob holds it.
@@ -84,6 +85,9 @@ pub struct PlannedStep {
     pub sort_budget_bytes: u64,
     /// Runs merged at a time.
     pub fan_in: u32,
+    /// The order of all records, of a sort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Box<PlannedOrder>>,
 }
 
 impl PlannedStep {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::limits;
+use crate::order::TotalOrder;
 use crate::problem::Problem;
 use crate::program::{Command, Program, Wasm};
 
@@ -172,7 +173,13 @@ pub struct StepSpec {
     /// Whether the step has a reduce stage; without one each map's output is a part, unsorted.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub reduce: bool,
+    /// The order of all records, for the ready-made `sort`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Box<TotalOrder>>,
 }
+
+/// The ready-made program that takes an order.
+pub const SORT: &str = "sort";
 
 /// Which builds of a program may run it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -292,6 +299,11 @@ impl JobSpec {
         }
         for (index, step) in self.steps.iter().enumerate() {
             step.check(&format!("/steps/{index}"))?;
+            if step.order.is_some() && index > 0 {
+                let detail = "only a first step is sorted: its split points are sampled from the job's inputs; sort the \
+                              output in a job of its own";
+                return Err(Problem::at(format!("/steps/{index}/order"), detail));
+            }
         }
         between("/split/bytes", self.split.bytes, limits::SPLIT_FLOOR_BYTES, 1 << 40)?;
         between("/split/records", self.split.records, 1, u64::MAX)?;
@@ -368,6 +380,7 @@ impl StepSpec {
             partitions: None,
             combine: true,
             reduce: true,
+            order: None,
         }
     }
 
@@ -401,6 +414,13 @@ impl StepSpec {
             return Err(Problem::at(at, "`args` and `executable` are for native programs"));
         }
         between(&format!("{at}/partitions"), self.partitions, 1, limits::PARTITIONS)?;
+        if let Some(order) = &self.order {
+            order.check(&format!("{at}/order"))?;
+            if self.native.as_deref() != Some(SORT) || !self.reduce {
+                let detail = "an order is for the ready-made `sort`, with its reduce stage";
+                return Err(Problem::at(format!("{at}/order"), detail));
+            }
+        }
         if !self.reduce && self.partitions.is_some() {
             return Err(Problem::at(format!("{at}/partitions"), "a step without a reduce stage has no partitions"));
         }

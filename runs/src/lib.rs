@@ -50,7 +50,7 @@ pub use merge::{Merge, key_prefix};
 pub use part::{PartWriter, part_text};
 pub use section::{SectionReader, Source};
 pub use verify::{verify, verify_run};
-pub use writer::{RunHeader, RunSummary, RunWriter};
+pub use writer::{RunHeader, RunSummary, RunWriter, decode, encode};
 
 /// Longest key, in bytes.
 pub const KEY_BYTES: usize = gristmill_common::limits::LINE_BYTES;

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use crate::block::{BlockHead, HEAD_BYTES, crc32c};
 use crate::error::RunError;
 use crate::file::{Entry, FLAG_LZ4, FLAG_PART, Footer, HEADER_BYTES, HEADER_SEALED_BYTES, MAGIC, MAGIC_END, VERSION};
-use crate::{KEY_BYTES, VALUE_BYTES, varint};
+use crate::{BLOCK_LIMIT_BYTES, KEY_BYTES, VALUE_BYTES, varint};
 
 /// What a run says about itself before its records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +34,27 @@ impl RunHeader {
         bytes[24..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
+}
+
+/// Appends a record as it lies in a block; [`RunWriter::push_encoded`] takes it.
+#[inline]
+pub fn encode(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    varint::write(out, key.len() as u64);
+    varint::write(out, value.len() as u64);
+    out.extend_from_slice(key);
+    out.extend_from_slice(value);
+}
+
+/// Returns key and value of the record that [`encode`] wrote here, and the bytes it takes; `None` if there is none.
+#[inline]
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<(&[u8], &[u8], usize)> {
+    let (key_len, first) = varint::read(bytes)?;
+    let (value_len, second) = varint::read(bytes.get(first..)?)?;
+    let start = first + second;
+    let middle = start.checked_add(usize::try_from(key_len).ok()?)?;
+    let end = middle.checked_add(usize::try_from(value_len).ok()?)?;
+    Some((bytes.get(start..middle)?, bytes.get(middle..end)?, end))
 }
 
 /// What became of a run.
@@ -114,27 +135,55 @@ impl<W: Write> RunWriter<W> {
     /// When it is too long, its partition is out of order, or the file cannot be written.
     #[inline]
     pub fn push(&mut self, partition: u32, key: &[u8], value: &[u8]) -> Result<(), RunError> {
-        self.push_joined(partition, key, &[], value)
+        self.push_joined(partition, key, [value])
     }
 
-    /// Appends a record whose value is in two pieces.
+    /// Appends a record whose value is in pieces.
     #[inline]
-    pub(crate) fn push_joined(&mut self, partition: u32, key: &[u8], head: &[u8], tail: &[u8]) -> Result<(), RunError> {
-        let value_len = head.len() + tail.len();
+    pub(crate) fn push_joined<const N: usize>(
+        &mut self,
+        partition: u32,
+        key: &[u8],
+        value: [&[u8]; N],
+    ) -> Result<(), RunError> {
+        let value_len = value.iter().map(|piece| piece.len()).sum();
         if key.len() > KEY_BYTES || value_len > VALUE_BYTES {
             return Err(too_long(key.len(), value_len));
         }
-        if partition != self.partition {
-            self.enter(partition)?;
-        } else if self.raw.len() + key.len() + value_len + 2 > self.block_bytes && self.block_records > 0 {
-            self.flush_block(false)?;
-        }
+        self.make_room(partition, key.len() + value_len + 2)?;
         varint::write(&mut self.raw, key.len() as u64);
         varint::write(&mut self.raw, value_len as u64);
         self.raw.extend_from_slice(key);
-        self.raw.extend_from_slice(head);
-        self.raw.extend_from_slice(tail);
+        for piece in value {
+            self.raw.extend_from_slice(piece);
+        }
         self.block_records += 1;
+        Ok(())
+    }
+
+    /// Appends a record as [`encode`] wrote it: the caller's promise. One copy.
+    ///
+    /// # Errors
+    /// As [`RunWriter::push`].
+    #[inline]
+    pub fn push_encoded(&mut self, partition: u32, record: &[u8]) -> Result<(), RunError> {
+        if record.len() > BLOCK_LIMIT_BYTES {
+            return Err(RunError::TooLong { what: "record", bytes: record.len(), limit: BLOCK_LIMIT_BYTES });
+        }
+        self.make_room(partition, record.len())?;
+        self.raw.extend_from_slice(record);
+        self.block_records += 1;
+        Ok(())
+    }
+
+    /// Opens the partition's section, and another block where a record of this size would make the last one too large.
+    #[inline]
+    fn make_room(&mut self, partition: u32, bytes: usize) -> Result<(), RunError> {
+        if partition != self.partition {
+            self.enter(partition)?;
+        } else if self.raw.len() + bytes > self.block_bytes && self.block_records > 0 {
+            self.flush_block(false)?;
+        }
         Ok(())
     }
 

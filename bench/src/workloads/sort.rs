@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::bench::{Bench, say, size};
+use crate::bench::{Bench, size};
 use crate::contender::{Contender, Equal};
 use crate::data::RECORD_BYTES;
 use crate::report::Report;
@@ -11,14 +11,15 @@ use crate::report::Report;
 pub(crate) fn sort(bench: &Bench) -> Result<Report> {
     let bytes = bench.args.size.unwrap_or(2 << 30) / RECORD_BYTES * RECORD_BYTES;
     let input = bench.data.records(bytes)?;
-    say("gristmill is left out: it has no sort job yet");
-    let mut all = Vec::new();
+    let arguments = ["sort".as_ref(), "--key-bytes".as_ref(), "10".as_ref(), input.as_os_str()];
+    let mut all = vec![Contender::gristmill("gristmill", bench, Equal::Bytes, &arguments)];
     if bench.wants("yardstick") {
         all.push(Contender::yardstick(bench, Equal::Bytes, "sort", &input));
     }
     if bench.wants("gnu") {
-        let script = r#"sort --parallel=2 -S 8G -o "$2" "$1""#;
-        all.push(Contender::shell("sort", bench, Equal::Bytes, script, &input));
+        let memory = bench.args.memory.unwrap_or(8 << 30) >> 10;
+        let script = format!(r#"sort --parallel=2 -S {memory}K -o "$2" "$1""#);
+        all.push(Contender::shell("sort", bench, Equal::Bytes, &script, &input));
     }
     bench.rounds("W3", &format!("{} of records", size(bytes)), &all)
 }

@@ -64,6 +64,10 @@ fn every_mistake_is_named_with_its_pointer() {
             r#"{"steps":[{"command":{"mapper":["a"],"streaming":{"order":{"fields":{"options":"-q","separator":"."}}}}}]}"#,
             "/steps/0/command/streaming/order/fields/options",
         ),
+        (r#"{"steps":[{"native":"a","order":{}}]}"#, "/steps/0/order"),
+        (r#"{"steps":[{"native":"sort","order":{},"reduce":false}]}"#, "/steps/0/order"),
+        (r#"{"steps":[{"native":"a"},{"native":"sort","order":{}}]}"#, "/steps/1/order"),
+        (r#"{"steps":[{"native":"sort","order":{"key":{"bytes":0}}}]}"#, "/steps/0/order/key/bytes"),
         (r#"{"colour":"red"}"#, "/colour"),
     ];
     for (change, pointer) in cases {

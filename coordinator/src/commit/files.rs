@@ -77,7 +77,7 @@ impl FileOutput<'_> {
         Ok(manifest)
     }
 
-    /// Commits one file: merged by key, or the parts one after the other when they are not sorted.
+    /// Commits one file: merged by key, or the parts one after the other when there is nothing to merge.
     pub(super) fn file(&self, steps: Steps<'_>) -> Result<Manifest, CommitError> {
         let Target { path, staging, .. } = self.target;
         let parts = &self.output.parts;
@@ -86,10 +86,10 @@ impl FileOutput<'_> {
             // Not what an earlier try left: only an overwrite may go on.
             self.check_free()?;
         }
-        let mut text = if self.output.sorted {
-            Text::merged(self.store.clone(), parts, 0..total)?
-        } else {
+        let mut text = if self.output.ordered {
             Text::concatenated(self.store.clone(), parts.clone(), 0..total)
+        } else {
+            Text::merged(self.store.clone(), parts, 0..total)?
         };
         steps("write the file")?;
         self.check_room()?;

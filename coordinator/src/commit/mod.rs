@@ -97,7 +97,8 @@ fn run(
     let sorted = spec.steps.last().is_none_or(|step| step.reduces() > 0);
     let stage = if sorted { Stage::Reduce } else { Stage::Map };
     let source = |(index, fence, output)| PartSource::new(job, step, stage, index, fence, output);
-    let output = Finished { job, sorted, parts: parts.into_iter().map(source).collect(), skipped };
+    let ordered = !sorted || spec.steps.last().is_some_and(|step| step.order.is_some());
+    let output = Finished { job, sorted, ordered, parts: parts.into_iter().map(source).collect(), skipped };
     match &spec.output.url {
         None => stored::commit(&output, store, steps),
         Some(url) => {
@@ -145,6 +146,8 @@ struct Finished {
     job: JobId,
     /// Whether each part is in the order of its keys.
     sorted: bool,
+    /// Whether the parts are the output one after the other: of a map-only step and of a sort.
+    ordered: bool,
     parts: Vec<PartSource>,
     /// Records that it lacks.
     skipped: Vec<SkippedView>,

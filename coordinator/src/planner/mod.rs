@@ -7,11 +7,13 @@
 mod cuts;
 mod inputs;
 mod lines;
+mod sample;
 
 use std::sync::Arc;
 
+use gristmill_common::order::PlannedOrder;
 use gristmill_common::plan::{PinnedFile, Plan, PlanHead, PlanSummary, PlannedStep, Splits};
-use gristmill_common::spec::{Generated, Input};
+use gristmill_common::spec::{Generated, Input, StepSpec};
 use gristmill_common::{Code, JobId, JobSpec, Problem, limits};
 use gristmill_storage::{Location, Roots, StorageError};
 
@@ -44,7 +46,13 @@ pub async fn plan(
         }
     };
     let covering = covering_roots(&files, roots);
-    let plan = assemble(spec, files, splits)?;
+    let mut plan = assemble(spec, files, splits)?;
+    if let (Some(order), Some(step)) =
+        (spec.steps.first().and_then(|step| step.order.as_deref()), plan.head.steps.first_mut())
+    {
+        let points = sample::points(order, step.reduces, &plan.head.files, &plan.splits, store, roots).await?;
+        step.order = Some(Box::new(PlannedOrder { order: order.clone(), points }));
+    }
     let blob = plan.to_blob();
     let summary = plan.summary(&blob, covering);
     store.put_plan(job, blob).await.map_err(|error| error.problem())?;
@@ -119,10 +127,11 @@ fn assemble(spec: &JobSpec, files: Vec<PinnedFile>, splits: Splits) -> Result<Pl
             wasm: step.wasm.clone(),
             args: step.args.clone(),
             maps,
-            reduces: step.reduces(),
+            reduces: reduces(step, &files),
             combine: step.combine,
             sort_budget_bytes: spec.sort_budget_bytes,
             fan_in: limits::FAN_IN,
+            order: None,
         };
         maps = planned.parts();
         steps.push(planned);
@@ -131,6 +140,16 @@ fn assemble(spec: &JobSpec, files: Vec<PinnedFile>, splits: Splits) -> Result<Pl
     check_tasks(tasks, "/steps", "use fewer partitions, larger splits or fewer steps")?;
     let head = PlanHead { files, steps, progress_timeout_ms: spec.progress_timeout_ms };
     Ok(Plan { version: Plan::VERSION, head, splits })
+}
+
+/// The parts of a sort follow from its input: each is merged by one task.
+fn reduces(step: &StepSpec, files: &[PinnedFile]) -> u32 {
+    if step.order.is_none() || step.partitions.is_some() {
+        return step.reduces();
+    }
+    let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+    let parts = bytes.div_ceil(limits::SORT_PART_BYTES).min(limits::SORT_PARTS);
+    (parts as u32).max(limits::DEFAULT_PARTITIONS)
 }
 
 /// Returns the allowed directories that the files are in: what a worker must be allowed to read.

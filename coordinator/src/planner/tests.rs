@@ -248,3 +248,40 @@ async fn outputs_that_cannot_be_are_refused_at_once() {
     }
     assert!(Path::new(&world.file("mine/notes.txt")).exists());
 }
+
+#[tokio::test]
+async fn a_sort_is_planned_with_points_from_all_of_its_input() {
+    use gristmill_common::order::{SortKey, TotalOrder};
+    let world = World::new();
+    let lines = |from: u32| {
+        (from..from + 20_000)
+            .map(|i| format!("{:08}\n", i.wrapping_mul(2_654_435_761) % 100_000_000))
+            .collect::<String>()
+    };
+    write(&world, "a", lines(0).as_bytes());
+    world.upload("b", lines(20_000).as_bytes()).await;
+    let mut spec = spec(&[world.url("a"), "store://b".into()]);
+    let order = TotalOrder { key: SortKey::Bytes(4), ..TotalOrder::default() };
+    spec.steps = vec![StepSpec { partitions: Some(8), order: Some(Box::new(order)), ..StepSpec::native("sort") }];
+    let (plan, summary) = planned(&world, &spec).await.expect("planned");
+    let planned_order = plan.head.steps[0].order.as_ref().expect("an order");
+    let points: Vec<u32> = planned_order
+        .points
+        .iter()
+        .map(|point| std::str::from_utf8(&point.0).expect("digits").parse().expect("a number"))
+        .collect();
+    assert_eq!(points.len(), 7);
+    for (index, point) in points.iter().enumerate() {
+        assert!(point.abs_diff((index as u32 + 1) * 1_250) < 200, "{points:?}");
+    }
+    assert_eq!(planned(&world, &spec).await.expect("again").1, summary, "the same input has the same points");
+    spec.steps[0].partitions = None;
+    let (plan, _) = planned(&world, &spec).await.expect("planned");
+    assert_eq!(plan.head.steps[0].reduces, limits::DEFAULT_PARTITIONS);
+    fs::remove_file(world.file("a")).expect("removed");
+    refused(&world, &spec, Code::Invalid, "/inputs/0", "no").await;
+    spec.inputs = vec![Input::Generated(Generated { generate: 1_000 })];
+    let (plan, _) = planned(&world, &spec).await.expect("planned");
+    let points = &plan.head.steps[0].order.as_ref().expect("an order").points;
+    assert_eq!(points.iter().map(|point| String::from_utf8_lossy(&point.0)).collect::<Vec<_>>(), ["323", "549", "774"]);
+}

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use gristmill_common::spec::{Generated, Input, OnBadRecord, OnFailedTask, OnNondeterminism, OutputSpec, StepSpec};
+use gristmill_common::spec::{
+    Generated, Input, OnBadRecord, OnFailedTask, OnNondeterminism, OutputSpec, SORT, StepSpec,
+};
 use gristmill_common::{JobSpec, limits, quantity};
 use gristmill_worker::Programs;
 
@@ -93,6 +95,10 @@ pub struct JobArgs {
     /// Code of the user's own.
     #[command(flatten)]
     pub code: CodeArgs,
+
+    /// The steps of a ready-made job that has flags of its own.
+    #[arg(skip)]
+    pub steps: Option<Vec<StepSpec>>,
 }
 
 /// What a command line asks to run.
@@ -185,16 +191,17 @@ impl JobArgs {
         if let Some(generate) = self.generate {
             inputs.push(Input::Generated(Generated { generate }));
         }
-        let (mut step, name) = match work {
+        let (mut steps, name) = match work {
             Work::Spec(spec, _) if self.words.is_empty() => return Ok(spec.as_ref().clone()),
             Work::Spec(spec, _) => return Ok(JobSpec { inputs, ..spec.as_ref().clone() }),
-            Work::Code(code) => (code.step.clone(), code.name.as_str()),
-            Work::Native(program) => (StepSpec::native(program), program.as_str()),
+            Work::Code(code) => (vec![code.step.clone()], code.name.as_str()),
+            Work::Native(program) => (self.native_steps(program), program.as_str()),
         };
-        step.args.clone_from(&self.args);
-        step.partitions = self.partitions;
-        step.reduce = !self.map_only && self.code.each_line.is_none();
-        let mut spec = JobSpec::new(self.name.as_deref().unwrap_or(name), inputs, vec![step]);
+        for step in &mut steps {
+            step.partitions = step.partitions.or(self.partitions);
+            step.reduce = !self.map_only && self.code.each_line.is_none();
+        }
+        let mut spec = JobSpec::new(self.name.as_deref().unwrap_or(name), inputs, steps);
         spec.split.bytes = self.split_bytes;
         spec.split.records = self.split_records;
         spec.output.url = self.output_place(work)?.map(|(url, _)| url);
@@ -214,6 +221,14 @@ impl JobArgs {
         }
         spec.check().map_err(|problem| Usage(problem.detail))?;
         Ok(spec)
+    }
+
+    fn native_steps(&self, program: &str) -> Vec<StepSpec> {
+        if let Some(steps) = &self.steps {
+            return steps.clone();
+        }
+        let order = (program == SORT).then(Box::default);
+        vec![StepSpec { args: self.args.clone(), order, ..StepSpec::native(program) }]
     }
 
     /// Returns the URL of the output and its parent directory; `None` for the coordinator's store.

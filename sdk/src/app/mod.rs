@@ -18,6 +18,7 @@ pub mod job_args;
 pub mod pack;
 pub mod paths;
 pub mod progress;
+pub mod ready;
 pub mod run;
 pub mod signals;
 pub mod spec_file;

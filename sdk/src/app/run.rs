@@ -43,7 +43,7 @@ pub struct RunArgs {
     slots: Option<u32>,
 
     #[command(flatten)]
-    job: JobArgs,
+    pub(super) job: JobArgs,
 }
 
 /// Runs the job and prints or writes its output.

@@ -50,7 +50,7 @@ pub struct SubmitArgs {
     any_executable: bool,
 
     #[command(flatten)]
-    job: JobArgs,
+    pub(super) job: JobArgs,
 }
 
 /// Submits, and unless detached waits and prints the output.

@@ -1,15 +1,19 @@
-//! Ready-made jobs: `word-count`, `grep` and `no-op`, in every `gristmill` worker.
+//! Ready-made jobs: `word-count`, `grep`, `sort` and `no-op`, in every `gristmill` worker.
 
+pub(crate) mod flags;
 mod grep;
 mod no_op;
+mod sort;
 mod word_count;
 
 use std::sync::Arc;
 
+use gristmill_common::spec::SORT;
 use gristmill_worker::program::Programs;
 
 pub use grep::grep;
 pub use no_op::no_op;
+pub use sort::Sort;
 pub use word_count::word_count;
 
 /// Refuses arguments that would be ignored.
@@ -25,4 +29,5 @@ pub fn all() -> Programs {
         .with("word-count", Arc::new(word_count()))
         .with("grep", Arc::new(grep()))
         .with("no-op", Arc::new(no_op()))
+        .with(SORT, Arc::new(Sort))
 }

@@ -28,7 +28,7 @@ impl Inputs for Texts<'_> {
 
 /// Runs a job with one map for each file, and returns the text of each part.
 pub(crate) fn run(
-    job: &Job,
+    job: &dyn Program,
     args: &[&str],
     files: &[(&str, &str)],
     change: impl FnOnce(&mut PlannedStep),
@@ -37,8 +37,8 @@ pub(crate) fn run(
 }
 
 fn run_mixed(
-    job: &Job,
-    reducing: &Job,
+    job: &dyn Program,
+    reducing: &dyn Program,
     args: &[&str],
     files: &[(&str, &str)],
     change: impl FnOnce(&mut PlannedStep),
@@ -54,6 +54,7 @@ fn run_mixed(
         combine: true,
         sort_budget_bytes: 1 << 20,
         fan_in: 2,
+        order: None,
     };
     change(&mut step);
     let dir = tempfile::tempdir().expect("a directory");

@@ -3,6 +3,7 @@
 mod a_damaged_output_is_made_again;
 mod a_flaky_worker_is_quarantined;
 mod a_full_disk_sends_attempts_elsewhere;
+mod a_sort_is_one_order;
 mod abort_of_a_map_is_contained;
 mod an_older_data_directory_goes_on;
 mod bad_records_are_left_out_when_asked;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gristmill_common::{Place, Reason, limits};
 use gristmill_runs::RunSummary;
+use memchr::memchr_iter;
 
 use super::counters::Counters;
 use super::failure;
@@ -61,6 +62,14 @@ pub(super) trait Sink: Send {
             batch.spans.push(Span { key_end, end: batch.bytes.len() as u32 });
         }
         batch.bytes.resize(batch.bytes.len() + Batch::SLACK, 0);
+        self.take(&batch)
+    }
+
+    /// Takes records that lie one after the other in a text from its beginning, key before value.
+    fn take_halves(&mut self, text: &[u8], spans: &[Span]) -> Result<(), Reason> {
+        let length = spans.last().map_or(0, |span| span.end as usize);
+        let mut batch = Batch { bytes: text[..length].to_vec(), spans: spans.to_vec() };
+        batch.bytes.resize(length + Batch::SLACK, 0);
         self.take(&batch)
     }
 
@@ -178,6 +187,37 @@ impl Collector {
         value(&mut encoded);
         let keys = std::mem::take(&mut self.keys);
         Stretches { text, value: encoded, keys, bytes: 0, out: self }
+    }
+
+    /// Emits the lines of a text as records: the first `key_bytes` of each are its key, the rest with the line feed its value.
+    /// Nothing is copied on the way; returns what is left behind the last line feed.
+    ///
+    /// # Panics
+    /// If the text is longer than 4 GiB, which no block is.
+    pub fn lines_by_prefix<'t>(&mut self, mut text: &'t [u8], key_bytes: usize) -> &'t [u8] {
+        assert!(u32::try_from(text.len()).is_ok(), "a text of more than 4 GiB");
+        // Records keep the order in which they were emitted.
+        self.flush();
+        let mut spans = std::mem::take(&mut self.batch.spans);
+        while self.failed.is_none() && !text.is_empty() {
+            spans.clear();
+            let mut start = 0_usize;
+            for end in memchr_iter(b'\n', text).take(BATCH_RECORDS) {
+                let key_end = start.saturating_add(key_bytes).min(end);
+                // A text is at most 4 GiB.
+                spans.push(Span { key_end: key_end as u32, end: end as u32 + 1 });
+                start = end + 1;
+            }
+            if spans.is_empty() {
+                break;
+            }
+            self.failed = self.sink.take_halves(text, &spans).err();
+            self.position.tick();
+            text = &text[start..];
+        }
+        spans.clear();
+        self.batch.spans = spans;
+        text
     }
 
     #[cold]

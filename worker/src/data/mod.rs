@@ -26,8 +26,8 @@ pub(crate) use failure::map_output as unreadable_output;
 pub use function::{Accumulate, Group, MapFunction, NoCombiner, ReduceFunction, Start, Text, Unit};
 pub use lines::Lines;
 pub use map::{Shuffle, map, map_shuffled};
-pub use partition::{PartitionFunction, Partitioner, partition_of};
-pub use reduce::reduce;
+pub use partition::{PartitionFunction, Partitioner, Ranges, partition_of};
+pub use reduce::{reduce, reduce_sorted};
 
 #[cfg(test)]
 mod tests;

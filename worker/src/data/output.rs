@@ -59,6 +59,20 @@ impl RunOutput {
         }
     }
 
+    /// As [`Self::push`] for a record as `encode` wrote it.
+    #[inline]
+    pub(super) fn push_encoded(&mut self, partition: u32, record: &[u8]) -> Result<(), Reason> {
+        if self.writer.is_none() {
+            self.open()?;
+        }
+        match &mut self.writer {
+            Some(writer) => {
+                writer.push_encoded(partition, record).map_err(|error| failure::own_file(&self.path, &error))
+            }
+            None => Ok(()),
+        }
+    }
+
     #[cold]
     fn open(&mut self) -> Result<(), Reason> {
         let writer = RunWriter::new(create(&self.path)?, self.header);
@@ -92,6 +106,18 @@ impl PartOutput {
         }
         match &mut self.writer {
             Some(writer) => writer.push(key, text).map_err(|error| failure::own_file(&self.path, &error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends a record of a part that is never merged by key: its text in two pieces.
+    #[inline]
+    pub(super) fn push_unkeyed(&mut self, head: &[u8], tail: &[u8]) -> Result<(), Reason> {
+        if self.writer.is_none() {
+            self.open()?;
+        }
+        match &mut self.writer {
+            Some(writer) => writer.push_unkeyed(head, tail).map_err(|error| failure::own_file(&self.path, &error)),
             None => Ok(()),
         }
     }

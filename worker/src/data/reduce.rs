@@ -1,5 +1,6 @@
 //! Runs one reduce attempt: merges the sections of its partition, groups by key, and gives each group to the reducer.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use gristmill_runs::{Merge, RunError, SectionReader, Source};
 
 use super::failure;
 use super::fold::{FoldError, Groups};
-use super::function::{Accumulate, Group, ReduceFunction};
+use super::function::{Accumulate, Group, NoCombiner, ReduceFunction};
 use super::lines::Lines;
-use super::output::{RunOutput, open_own, own_mark};
+use super::output::{PartOutput, RunOutput, open_own, own_mark};
 use crate::position::{Position, Spot};
 use crate::program::{ReduceTask, Section, TaskDone};
 use crate::skip::Skips;
@@ -40,25 +41,27 @@ pub fn reduce<R: ReduceFunction, C: Accumulate>(
     reducer: &mut R,
     combiner: Option<&C>,
 ) -> Result<TaskDone, Reason> {
-    let total = task.sections.iter().map(|section| section.len).sum();
-    task.position.begin(task.fence, total);
-    let spot = if task.skips.is_rough() { Spot::Nowhere } else { Spot::Partition(task.name.index) };
-    task.position.enter(spot, 0);
-    let stage = Passes {
-        name: task.name,
-        fence: task.fence,
-        scratch: task.scratch,
-        fan_in: (task.step.fan_in as usize).max(2),
-        position: task.position,
-        cancel: task.cancel,
-        skips: task.skips,
-    };
-    let combined = task.step.combine;
-    let inputs = stage.inputs(task.sections);
+    let (combined, output) = (task.step.combine, task.output);
+    let (stage, inputs) = Passes::begin(task);
     let inputs = stage.merge_down(inputs, combiner.filter(|_| combined))?;
-    let lines = Lines::new(task.output, task.fence);
+    let lines = Lines::new(output, stage.fence);
     stage.run(inputs, reducer, combiner, combined, lines)
 }
+
+/// Runs a reduce attempt of a sort: the records become the part as they are, in order. `joined`: the text of a record is its
+/// key and its value, else its value. `unique`: only the first record of a key is kept.
+///
+/// # Errors
+/// Why the attempt failed.
+pub fn reduce_sorted(task: ReduceTask<'_>, joined: bool, unique: bool) -> Result<TaskDone, Reason> {
+    let output = task.output.to_path_buf();
+    let (stage, inputs) = Passes::begin(task);
+    let inputs = stage.merge_down::<NoCombiner>(inputs, None)?;
+    stage.copy(inputs, PartOutput::new(output, stage.fence), joined, unique)
+}
+
+/// How often a copy shows that it is alive and looks whether it is still wanted, in records.
+const CHECK_RECORDS: u64 = 4_096;
 
 struct Passes<'a> {
     name: TaskName,
@@ -70,7 +73,54 @@ struct Passes<'a> {
     skips: &'a Skips,
 }
 
-impl Passes<'_> {
+impl<'a> Passes<'a> {
+    /// Begins the attempt; returns the merge's inputs too.
+    fn begin(task: ReduceTask<'a>) -> (Self, Vec<Input>) {
+        let total = task.sections.iter().map(|section| section.len).sum();
+        task.position.begin(task.fence, total);
+        let spot = if task.skips.is_rough() { Spot::Nowhere } else { Spot::Partition(task.name.index) };
+        task.position.enter(spot, 0);
+        let stage = Self {
+            name: task.name,
+            fence: task.fence,
+            scratch: task.scratch,
+            fan_in: (task.step.fan_in as usize).max(2),
+            position: task.position,
+            cancel: task.cancel,
+            skips: task.skips,
+        };
+        let inputs = stage.inputs(task.sections);
+        (stage, inputs)
+    }
+
+    /// Copies the merged records into the part.
+    fn copy(&self, inputs: Vec<Input>, mut part: PartOutput, joined: bool, unique: bool) -> Result<TaskDone, Reason> {
+        let (readers, origins): (Vec<_>, Vec<_>) = inputs.into_iter().map(|input| (input.reader, input.origin)).unzip();
+        let mut merge = Merge::new(readers);
+        let (mut records, mut last) = (0_u64, None::<Vec<u8>>);
+        while merge.advance().map_err(|error| self.source_failed(&error, merge.source_index(), &origins))? {
+            if records.is_multiple_of(CHECK_RECORDS) {
+                self.position.at(records);
+                self.position.tick();
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Err(failure::cancelled());
+                }
+            }
+            records += 1;
+            let (key, value) = (merge.key(), merge.value());
+            if unique {
+                if last.as_deref() == Some(key) {
+                    continue;
+                }
+                let last = last.get_or_insert_default();
+                last.clear();
+                last.extend_from_slice(key);
+            }
+            part.push_unkeyed(if joined { key } else { &[] }, value)?;
+        }
+        Ok(TaskDone { summary: part.finish()?, records_in: records, counters: BTreeMap::new() })
+    }
+
     fn inputs(&self, mut sections: Vec<Section>) -> Vec<Input> {
         sections.sort_by_key(|section| section.map);
         let wrap = |section: Section| Input {

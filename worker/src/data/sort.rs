@@ -1,87 +1,86 @@
-//! The sort buffer of a step without a combiner: records in an arena, sorted by what stands beside their offsets.
+//! The sort buffer of a step without a combiner: records in an arena as blocks of runs hold them, sorted by entries of 16
+//! bytes, copied once more into their run.
 //!
 //! It spills when the records it holds would cost more than the plan's logical budget, which is the same everywhere.
 
-use std::cmp::Ordering;
-
 use gristmill_common::{Reason, limits};
-use gristmill_runs::{RunSummary, key_prefix};
+use gristmill_runs::{RunSummary, decode, encode, key_prefix};
 
-use super::collect::{Batch, Sink};
+use super::collect::{Batch, Sink, Span};
 use super::function::NoCombiner;
 use super::output::RunOutput;
 use super::spill::{Layout, Spills};
 
-/// Bytes of a key in its prefix.
-const PREFIX_BYTES: usize = size_of::<u64>();
+/// Bits of an entry below partition and prefix: where the record is in the arena, so that entries of one key keep their
+/// order and no budget reaches the end.
+const OFFSET_BITS: u32 = 50;
+/// Bits of an entry below its partition.
+const PREFIX_AND_OFFSET_BITS: u32 = 64 + OFFSET_BITS;
+/// Records that are asked for before they are copied, so that the misses of an arena larger than the cache overlap.
+const AHEAD: usize = 16;
 
-#[derive(Clone, Copy)]
-struct Record {
-    prefix: u64,
-    offset: u64,
-    partition: u32,
-    key_len: u32,
-    value_len: u32,
+/// A record in 16 bytes: partition, the first 8 bytes of its key, offset. Sorting them sorts the records, but for keys
+/// that differ behind their first 8 bytes.
+type Entry = u128;
+
+fn entry(partition: u32, prefix: u64, offset: usize) -> Entry {
+    u128::from(partition) << PREFIX_AND_OFFSET_BITS | u128::from(prefix) << OFFSET_BITS | offset as u128
 }
 
-impl Record {
-    fn key(self, arena: &[u8]) -> &[u8] {
-        let start = self.offset as usize;
-        &arena[start..start + self.key_len as usize]
-    }
-
-    /// Compares the keys of equal prefixes. Keys that the prefix holds whole differ in length only: no look at the arena.
-    #[inline]
-    fn rest_cmp(&self, other: &Self, arena: &[u8]) -> Ordering {
-        if self.key_len.min(other.key_len) as usize <= PREFIX_BYTES {
-            return self.key_len.cmp(&other.key_len);
-        }
-        self.key(arena)[PREFIX_BYTES..].cmp(&other.key(arena)[PREFIX_BYTES..])
-    }
-
-    fn value(self, arena: &[u8]) -> &[u8] {
-        let start = self.offset as usize + self.key_len as usize;
-        &arena[start..start + self.value_len as usize]
-    }
+fn partition_in(entry: Entry) -> u32 {
+    (entry >> PREFIX_AND_OFFSET_BITS) as u32
 }
 
-/// The records held in memory.
+fn offset_in(entry: Entry) -> usize {
+    (entry & ((1 << OFFSET_BITS) - 1)) as usize
+}
+
+/// Returns key, value and the bytes as they are stored.
+#[inline]
+fn record(arena: &[u8], entry: Entry) -> (&[u8], &[u8], &[u8]) {
+    let stored = &arena[offset_in(entry)..];
+    // `push` is all that writes the arena.
+    let (key, value, length) = decode(stored).unwrap_or_default();
+    (key, value, &stored[..length])
+}
+
+/// The records held in memory, each as it lies in a block of a run.
 #[derive(Default)]
 pub(super) struct Buffer {
     arena: Vec<u8>,
-    records: Vec<Record>,
+    entries: Vec<Entry>,
     pub(super) used_bytes: u64,
 }
 
 impl Buffer {
+    #[inline]
     pub(super) fn push(&mut self, partition: u32, key: &[u8], value: &[u8], cost: u64) {
-        self.records.push(Record {
-            prefix: key_prefix(key),
-            offset: self.arena.len() as u64,
-            partition,
-            key_len: key.len() as u32,
-            value_len: value.len() as u32,
-        });
-        self.arena.extend_from_slice(key);
-        self.arena.extend_from_slice(value);
+        self.entries.push(entry(partition, key_prefix(key), self.arena.len()));
+        encode(&mut self.arena, key, value);
         self.used_bytes += cost;
     }
 
     /// Sorts the records by partition, key, and the order they came in.
     fn sort(&mut self) {
+        self.entries.sort_unstable();
         let arena = &self.arena;
-        self.records.sort_unstable_by(|a, b| {
-            let first = (a.partition, a.prefix).cmp(&(b.partition, b.prefix));
-            first.then_with(|| a.rest_cmp(b, arena)).then(a.offset.cmp(&b.offset))
-        });
+        let same = |a: &Entry, b: &Entry| a >> OFFSET_BITS == b >> OFFSET_BITS;
+        for ties in self.entries.chunk_by_mut(same).filter(|ties| ties.len() > 1) {
+            // Stable: the entries are in the order the records came in.
+            ties.sort_by(|a, b| record(arena, *a).0.cmp(record(arena, *b).0));
+        }
     }
 
     /// Writes the sorted records and forgets them.
     pub(super) fn drain(&mut self, run: &mut RunOutput) -> Result<(), Reason> {
         self.sort();
         let arena = &self.arena;
-        for record in &self.records {
-            run.push(record.partition, record.key(arena), record.value(arena))?;
+        for entries in self.entries.chunks(AHEAD) {
+            let touched = entries.iter().fold(0, |all, entry| all ^ arena[offset_in(*entry)]);
+            std::hint::black_box(touched);
+            for &entry in entries {
+                run.push_encoded(partition_in(entry), record(arena, entry).2)?;
+            }
         }
         self.clear();
         Ok(())
@@ -94,20 +93,23 @@ impl Buffer {
     ) -> Result<(), Reason> {
         self.sort();
         let arena = &self.arena;
-        for same in self.records.chunk_by(|a, b| a.partition == b.partition) {
-            let mut records = same.iter().map(|record| (record.key(arena), record.value(arena)));
-            take(same[0].partition, &mut records)?;
+        for same in self.entries.chunk_by(|a, b| partition_in(*a) == partition_in(*b)) {
+            let mut records = same.iter().map(|entry| {
+                let (key, value, _) = record(arena, *entry);
+                (key, value)
+            });
+            take(partition_in(same[0]), &mut records)?;
         }
         self.clear();
         Ok(())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.entries.is_empty()
     }
 
     fn clear(&mut self) {
-        self.records.clear();
+        self.entries.clear();
         self.arena.clear();
         self.used_bytes = 0;
     }
@@ -127,18 +129,35 @@ impl SortSink {
     }
 }
 
+impl SortSink {
+    #[inline]
+    fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reason> {
+        let cost = (key.len() + value.len()) as u64 + limits::RECORD_OVERHEAD_BYTES;
+        if self.buffer.used_bytes + cost > self.layout.budget_bytes && self.buffer.used_bytes > 0 {
+            self.spills.add(|run| self.buffer.drain(run))?;
+        }
+        let partition = self.layout.partitioner.of(key, value, self.layout.partitions);
+        self.buffer.push(partition, key, value, cost);
+        Ok(())
+    }
+}
+
 impl Sink for SortSink {
     fn take(&mut self, batch: &Batch) -> Result<(), Reason> {
         let mut start = 0;
         for span in &batch.spans {
             let (key_end, end) = (span.key_end as usize, span.end as usize);
-            let cost = (end - start) as u64 + limits::RECORD_OVERHEAD_BYTES;
-            if self.buffer.used_bytes + cost > self.layout.budget_bytes && self.buffer.used_bytes > 0 {
-                self.spills.add(|run| self.buffer.drain(run))?;
-            }
-            let (key, value) = (&batch.bytes[start..key_end], &batch.bytes[key_end..end]);
-            let partition = self.layout.partitioner.of(key, value, self.layout.partitions);
-            self.buffer.push(partition, key, value, cost);
+            self.push(&batch.bytes[start..key_end], &batch.bytes[key_end..end])?;
+            start = end;
+        }
+        Ok(())
+    }
+
+    fn take_halves(&mut self, text: &[u8], spans: &[Span]) -> Result<(), Reason> {
+        let mut start = 0;
+        for span in spans {
+            let (key_end, end) = (span.key_end as usize, span.end as usize);
+            self.push(&text[start..key_end], &text[key_end..end])?;
             start = end;
         }
         Ok(())

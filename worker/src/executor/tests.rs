@@ -209,6 +209,7 @@ fn plan_of(reduces: u32) -> PlanAnswer {
         combine: false,
         sort_budget_bytes: limits::SORT_BUDGET_BYTES,
         fan_in: limits::FAN_IN,
+        order: None,
     };
     PlanAnswer { head: PlanHead { files: vec![], steps: vec![step], progress_timeout_ms: 1_000 }, may_skip: false }
 }

@@ -71,6 +71,7 @@ impl Bench {
             combine: true,
             sort_budget_bytes: 1 << 20,
             fan_in: 64,
+            order: None,
         }
     }
 

@@ -74,6 +74,7 @@ pub(super) fn step(reduces: u32) -> PlannedStep {
         combine: true,
         sort_budget_bytes: 1 << 20,
         fan_in: 64,
+        order: None,
     }
 }
 

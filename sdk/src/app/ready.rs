@@ -1,0 +1,153 @@
+//! Ready-made jobs with flags of their own: `run sort -k2n FILE`, and a `--help` that teaches the job.
+//!
+//! The words behind the job's name are read by a command line that has the job's flags and those of `run` or `submit`. What
+//! they say becomes a step; a spec in JSON can say the same.
+
+use std::ffi::OsString;
+
+use clap::{ArgMatches, Args, Command};
+use gristmill_common::spec::StepSpec;
+
+use super::job_args::JobArgs;
+use super::run::RunArgs;
+use super::submit::SubmitArgs;
+use crate::jobs::flags::{self, Flags};
+
+/// A command line that names such a job.
+pub enum Line {
+    /// `run JOB …`
+    Run(Box<RunArgs>),
+    /// `submit JOB …`
+    Submit(Box<SubmitArgs>),
+}
+
+/// A job with flags.
+pub(crate) struct Ready {
+    pub(crate) name: &'static str,
+    about: &'static str,
+    examples: &'static str,
+    augment: fn(Command) -> Command,
+    steps: fn(&ArgMatches) -> Result<Vec<StepSpec>, clap::Error>,
+}
+
+impl Ready {
+    pub(crate) const fn of<F: Flags>() -> Self {
+        Self {
+            name: F::NAME,
+            about: F::ABOUT,
+            examples: F::EXAMPLES,
+            augment: F::augment_args,
+            steps: |matches| {
+                let flags = F::from_arg_matches(matches)?;
+                flags.steps().map_err(|why| clap::Error::raw(clap::error::ErrorKind::ValueValidation, why + "\n"))
+            },
+        }
+    }
+}
+
+/// Command lines that take such a job.
+trait Verb: Args {
+    const WORD: &'static str;
+
+    fn job(&mut self) -> &mut JobArgs;
+}
+
+impl Verb for RunArgs {
+    const WORD: &'static str = "run";
+
+    fn job(&mut self) -> &mut JobArgs {
+        &mut self.job
+    }
+}
+
+impl Verb for SubmitArgs {
+    const WORD: &'static str = "submit";
+
+    fn job(&mut self) -> &mut JobArgs {
+        &mut self.job
+    }
+}
+
+/// Reads `PROGRAM run JOB …` or `PROGRAM submit JOB …` where the job has flags; `None` for any other line.
+///
+/// # Errors
+/// What is wrong with it, or its help.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Option<Result<Line, clap::Error>> {
+    let mut words = words.into_iter();
+    let (_, verb, name) = (words.next()?, words.next()?, words.next()?);
+    let ready = flags::READY.iter().find(|ready| name == ready.name)?;
+    if verb == RunArgs::WORD {
+        return Some(parse_as(ready, words).map(|args| Line::Run(Box::new(args))));
+    }
+    (verb == SubmitArgs::WORD).then(|| parse_as(ready, words).map(|args| Line::Submit(Box::new(args))))
+}
+
+fn parse_as<V: Verb>(ready: &Ready, words: impl Iterator<Item = OsString>) -> Result<V, clap::Error> {
+    let mut command = command::<V>(ready);
+    let matches = command.try_get_matches_from_mut(words)?;
+    let steps = (ready.steps)(&matches).map_err(|error| error.format(&mut command))?;
+    let mut args = V::from_arg_matches(&matches)?;
+    let job = args.job();
+    job.words.insert(0, ready.name.to_owned());
+    job.steps = Some(steps);
+    Ok(args)
+}
+
+fn command<V: Verb>(ready: &Ready) -> Command {
+    let name = format!("gristmill {} {}", V::WORD, ready.name);
+    let command = Command::new(ready.name).bin_name(name).no_binary_name(true);
+    let command = V::augment_args((ready.augment)(command).next_help_heading("The job"));
+    // Code of one's own, and arguments by `-a`, have no place here.
+    let hidden = |arg: &clap::Arg| {
+        let code = arg.get_help_heading().is_some_and(|heading| heading == "Any executable");
+        code || ["spec", "args", "map_only", "generate", "split_records"].contains(&arg.get_id().as_str())
+    };
+    command
+        .mut_args(move |arg| if hidden(&arg) { arg.hide(true) } else { arg })
+        .mut_arg("words", |arg| {
+            let help = "What to read: files, directories, globs in quotes, URLs, or `-` for standard input";
+            arg.value_name("INPUT").help(help).help_heading("Arguments")
+        })
+        .about(ready.about)
+        .after_help(ready.examples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(line: &str) -> Vec<StepSpec> {
+        let words = line.split(' ').map(OsString::from);
+        match parse(words).expect("a job with flags").unwrap_or_else(|error| panic!("{line}: {error}")) {
+            Line::Run(mut args) => args.job().steps.take().expect("steps"),
+            Line::Submit(mut args) => args.job().steps.take().expect("steps"),
+        }
+    }
+
+    #[test]
+    fn the_command_lines_are_consistent_and_teach() {
+        for ready in flags::READY {
+            command::<RunArgs>(ready).debug_assert();
+            command::<SubmitArgs>(ready).debug_assert();
+            let help = command::<RunArgs>(ready).render_help().to_string();
+            assert!(help.contains("Examples:") && !help.contains("--mapper"), "{help}");
+        }
+    }
+
+    #[test]
+    fn flags_of_jobs_stand_among_those_of_the_command() {
+        let order =
+            steps("gristmill run sort --quiet -k2,2n -t , in.csv -o out.csv").remove(0).order.expect("an order");
+        let json = serde_json::json!({ "key": { "fields": { "options": "-k2,2n", "separator": "," } } });
+        assert_eq!(serde_json::to_value(order).expect("JSON"), json);
+        let order = steps("gristmill submit sort -r --key-bytes 10 in").remove(0).order.expect("an order");
+        assert_eq!(
+            serde_json::to_value(order).expect("JSON"),
+            serde_json::json!({ "key": { "bytes": 10 }, "reverse": true })
+        );
+        let words = |line: &str| parse(line.split(' ').map(OsString::from)).is_some();
+        assert!(!words("gristmill run word-count in") && !words("gristmill job sort in") && !words("gristmill"));
+        let wrong = parse("gristmill run sort -k0 in".split(' ').map(OsString::from)).expect("sort");
+        assert!(wrong.err().expect("no field 0").to_string().contains("-k0"));
+    }
+}

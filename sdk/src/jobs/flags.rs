@@ -1,0 +1,87 @@
+//! The flags of ready-made jobs, as users of `sort`, `cut` and `join` know them.
+
+use clap::Args;
+use gristmill_common::order::{SortKey, TotalOrder};
+use gristmill_common::spec::{SORT, StepSpec};
+
+use crate::app::ready::Ready;
+
+/// All jobs with flags.
+pub(crate) static READY: &[Ready] = &[Ready::of::<SortFlags>()];
+
+/// The flags of one job.
+pub(crate) trait Flags: Args {
+    const NAME: &'static str;
+    const ABOUT: &'static str;
+    const EXAMPLES: &'static str;
+
+    /// Makes the steps that they ask for.
+    fn steps(self) -> Result<Vec<StepSpec>, String>;
+}
+
+/// Reads the two characters `\t` as a tab.
+fn separator(text: &str) -> String {
+    text.replace("\\t", "\t")
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Order")]
+pub(crate) struct SortFlags {
+    /// Sort by fields, as sort -k: `2`, `2,2`, `2.1,2.4`, with `n` (numeric) and `r` (descending) behind; may be repeated
+    #[arg(short = 'k', long = "key", value_name = "FIELDS", id = "sort_key", conflicts_with = "sort_key_bytes")]
+    key: Vec<String>,
+
+    /// Sort by the first N bytes
+    #[arg(long = "key-bytes", value_name = "N", id = "sort_key_bytes", value_parser = clap::value_parser!(u32).range(1..))]
+    key_bytes: Option<u32>,
+
+    /// Between fields; `\t` is a tab [default: a tab]
+    #[arg(short = 't', long = "delimiter", short_alias = 'd', value_name = "TEXT", id = "sort_delimiter")]
+    delimiter: Option<String>,
+
+    /// Compare as numbers: a minus, digits, a point, digits
+    #[arg(short = 'n', long = "numeric", id = "sort_numeric", conflicts_with = "sort_key_bytes")]
+    numeric: bool,
+
+    /// The largest first
+    #[arg(short = 'r', long = "reverse", id = "sort_reverse")]
+    reverse: bool,
+
+    /// Keep only the first record of each key
+    #[arg(short = 'u', long = "unique", id = "sort_unique")]
+    unique: bool,
+}
+
+impl Flags for SortFlags {
+    const NAME: &'static str = SORT;
+    const ABOUT: &'static str = "Sort the lines of the inputs, all of them into one order";
+    const EXAMPLES: &'static str = "\
+Examples:
+  gristmill run sort big.txt -o sorted.txt                 by whole lines, as bytes (as LC_ALL=C sort)
+  gristmill run sort -t , -k3,3nr -k1,1 sales.csv -o by-amount.csv
+                                                           by the third field, largest number first, then by the first
+  gristmill run sort --key-bytes 10 records.dat -o parts/  by the first ten bytes; part-00000 comes before part-00001
+  gristmill run sort -u 'lists/*.gz'                       every line once, to stdout
+
+Equal keys stay in the order of the input (as sort --stable). `2` means from field 2 to the end, `2,2` that field alone.
+The parts of -o DIR/ follow each other: one after the other they are the sorted input. How the input is cut into them is
+found from a small sample before the job starts. In a job spec: {\"native\": \"sort\", \"order\": {\"key\": {\"bytes\": 10}}}.";
+
+    fn steps(self) -> Result<Vec<StepSpec>, String> {
+        let key = if let Some(count) = self.key_bytes {
+            SortKey::Bytes(count)
+        } else if self.key.is_empty() && !self.numeric {
+            SortKey::Record
+        } else {
+            let mut options: Vec<String> = self.key.iter().map(|key| format!("-k{key}")).collect();
+            options.extend(self.numeric.then(|| "-n".to_owned()));
+            SortKey::Fields {
+                options: options.join(" "),
+                separator: separator(self.delimiter.as_deref().unwrap_or("")),
+            }
+        };
+        let order = TotalOrder { key, reverse: self.reverse, unique: self.unique };
+        order.check("").map_err(|problem| problem.detail)?;
+        Ok(vec![StepSpec { order: Some(Box::new(order)), ..StepSpec::native(SORT) }])
+    }
+}
