@@ -99,7 +99,7 @@ fn command<V: Verb>(ready: &Ready) -> Command {
     let command = V::augment_args((ready.augment)(command).next_help_heading("The job"));
     // Code of one's own, and arguments by `-a`, have no place here.
     let hidden = |arg: &clap::Arg| {
-        let code = arg.get_help_heading().is_some_and(|heading| heading == "Any executable");
+        let code = arg.get_help_heading().is_some_and(|heading| ["Any executable", "WebAssembly"].contains(&heading));
         code || ["spec", "args", "map_only", "generate", "split_records"].contains(&arg.get_id().as_str())
     };
     command
@@ -130,7 +130,7 @@ mod tests {
             command::<RunArgs>(ready).debug_assert();
             command::<SubmitArgs>(ready).debug_assert();
             let help = command::<RunArgs>(ready).render_help().to_string();
-            assert!(help.contains("Examples:") && !help.contains("--mapper"), "{help}");
+            assert!(help.contains("Examples:") && !help.contains("--mapper") && !help.contains("--wasm"), "{help}");
         }
     }
 
