@@ -203,6 +203,8 @@ pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
 pub const JOURNAL_BALLAST_BYTES: u64 = 16 << 20;
 /// Jobs whose inputs are listed at a time: listing is slow, and two users' mistakes should not hold up a third.
 pub const PLANNERS: usize = 8;
+/// Times that a job is planned while the coordinator's own disk fails: with the waits of a commit, about a minute.
+pub const PLAN_TRIES: u32 = 8;
 /// First wait before a commit that failed is tried again, in milliseconds; doubles up to [`RETRY_BACKOFF_MAX_MS`].
 pub const COMMIT_BACKOFF_MS: u64 = 500;
 /// Blobs of the plans that the coordinator keeps parsed, in bytes: slices of the same few plans are asked for all day.

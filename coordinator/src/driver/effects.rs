@@ -11,16 +11,15 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use gristmill_common::api::JobFailure;
 use gristmill_common::wire::Output;
-use gristmill_common::{Code, Fence, JobId, JobSpec, Problem, limits};
+use gristmill_common::{Code, Fence, JobId, JobSpec, limits};
 use gristmill_storage::Roots;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Message, PlanRefusals, Query};
+use super::{Message, PlanRefusals, Query, planning};
 use crate::commit::{self, CommitError};
 use crate::journal::thread::Link;
-use crate::planner;
 use crate::scheduler::{Command, Entry, Reply, Scheduler};
 use crate::store::{Store, blocking};
 
@@ -117,11 +116,7 @@ impl Effects {
         let (inbox, refusals, planners) = (self.inbox.clone(), self.refusals.clone(), Arc::clone(&self.planners));
         self.spawn(async move {
             let Ok(_permit) = planners.acquire().await else { return };
-            let planned = guarded(planner::plan(job, &spec, &surroundings.store, &surroundings.roots)).await;
-            let planned = planned.unwrap_or_else(|panic| {
-                tracing::error!(%job, panic, "the planner panicked");
-                Err(Problem::new(Code::Internal, format!("the planner panicked: {panic}; this is a bug in Gristmill")))
-            });
+            let planned = planning::plan(job, &spec, &surroundings).await;
             let result = planned.map(|(_, summary)| summary).map_err(|problem| {
                 refusals.put(job, &problem);
                 let message = problem.to_string();
@@ -275,7 +270,7 @@ async fn wait_for(before: Option<oneshot::Receiver<()>>) {
 }
 
 /// Carries out an effect's work; a panic in it is an error, since a job would wait for ever for what the effect says.
-async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, String> {
+pub(super) async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, String> {
     // What is behind the references is files and counts: usable after a panic.
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());

@@ -9,6 +9,7 @@ mod effects;
 mod history;
 mod owner;
 mod parked;
+mod planning;
 mod start;
 mod waiting;
 

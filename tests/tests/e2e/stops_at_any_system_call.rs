@@ -177,7 +177,7 @@ async fn the_worker_is_killed() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_disk_of_the_journal_fails() -> Result<()> {
-    each(&[4, 8], false, false, |nth| format!("inject=fsync,fdatasync:error=EIO:when={nth}")).await
+    each(&[4, 5, 6, 7, 8, 9, 10], false, false, |nth| format!("inject=fsync,fdatasync:error=EIO:when={nth}")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
