@@ -83,11 +83,28 @@ impl Outputs {
 fn send(coordinator: &Coordinator, made: &Made<'_>) -> Result<(), Reason> {
     let (index, bytes) = (made.index, made.summary.bytes);
     let path = Arc::new(made.path.to_owned());
-    coordinator.call("put a part into the store", |client| {
+    let sent = coordinator.call("put a part into the store", |client| {
         let (path, token) = (Arc::clone(&path), made.token.to_owned());
+        // A body that is shorter than was said breaks off as one to a coordinator that is away does, and would be tried
+        // again for as long.
+        let whole = is_whole(&path, bytes);
         let body = file_body(&path, coordinator.sign_of_life());
-        async move { client.put_output(&token, index, body, bytes).await }
-    })
+        async move {
+            match whole {
+                Ok(()) => client.put_output(&token, index, body, bytes).await.map(Ok),
+                Err(error) => Ok(Err(error)),
+            }
+        }
+    })?;
+    sent.map_err(|error| worker_failure("read back a part", &error))
+}
+
+/// Fails unless the file has as many bytes as were written.
+fn is_whole(path: &Path, bytes: u64) -> io::Result<()> {
+    let found = fs::metadata(path)?.len();
+    let why =
+        || io::Error::other(format!("{} has {found} bytes, {bytes} were written: somebody changed it", path.display()));
+    (found == bytes).then_some(()).ok_or_else(why)
 }
 
 /// Streams a file; one that cannot be read breaks the request off. `moved` is called for each chunk.

@@ -171,6 +171,25 @@ fn a_long_upload_and_a_slow_coordinator_are_signs_of_life() {
     assert!(ticks >= 8 + 3, "eight chunks and three tenths of a second, but {ticks} ticks");
 }
 
+#[test]
+fn a_part_that_was_cut_or_taken_away_before_it_was_sent_fails_the_attempt_at_once() {
+    let scripted = Scripted::start(|_| no_content());
+    let path = scripted.dir.path().join("made");
+    let summary = RunSummary { records: 1, bytes: 2 << 20, ..RunSummary::default() };
+    let grant = grant(Stage::Reduce);
+    let made = Made { token: &token(&grant), grant: &grant, index: 3, is_part: true, tasks: 1, path: &path, summary };
+    let mut outputs =
+        Outputs { worker: WorkerId(Uuid::nil()), directory: scripted.dir.path().to_owned(), jobs: BTreeSet::new() };
+    for left in [None, Some(0), Some(1 << 20), Some(3 << 20)] {
+        if let Some(bytes) = left {
+            fs::write(&path, vec![b'x'; bytes]).expect("written");
+        }
+        let failed = outputs.place(&scripted.coordinator, &made).expect_err("it is not what was made");
+        assert!(matches!(&failed, Reason::Worker { message } if message.contains("read back a part")), "{failed}");
+    }
+    assert_eq!(scripted.asked().len(), 0, "nothing of it was sent");
+}
+
 /// A link without another end: orders that were given before, and the replies.
 struct Script {
     orders: std::vec::IntoIter<Order>,
