@@ -1,13 +1,16 @@
 //! The flags of ready-made jobs, as users of `sort`, `cut` and `join` know them.
 
-use clap::Args;
+use clap::{Args, Command};
 use gristmill_common::order::{SortKey, TotalOrder};
 use gristmill_common::spec::{SORT, StepSpec};
 
+use super::distinct::{CountFlags, DistinctFlags};
+use super::top_k::TopFlags;
 use crate::app::ready::Ready;
 
 /// All jobs with flags.
-pub(crate) static READY: &[Ready] = &[Ready::of::<SortFlags>()];
+pub(crate) static READY: &[Ready] =
+    &[Ready::of::<SortFlags>(), Ready::of::<DistinctFlags>(), Ready::of::<CountFlags>(), Ready::of::<TopFlags>()];
 
 /// The flags of one job.
 pub(crate) trait Flags: Args {
@@ -19,9 +22,10 @@ pub(crate) trait Flags: Args {
     fn steps(self) -> Result<Vec<StepSpec>, String>;
 }
 
-/// Reads the two characters `\t` as a tab.
-fn separator(text: &str) -> String {
-    text.replace("\\t", "\t")
+/// Reads the arguments of a program that takes these flags.
+pub(super) fn read<F: Args>(args: &[String]) -> anyhow::Result<F> {
+    let command = F::augment_args(Command::new("arguments").no_binary_name(true).disable_help_flag(true));
+    Ok(F::from_arg_matches(&command.try_get_matches_from(args)?)?)
 }
 
 #[derive(Args, Debug)]
@@ -77,7 +81,7 @@ found from a small sample before the job starts. In a job spec: {\"native\": \"s
             options.extend(self.numeric.then(|| "-n".to_owned()));
             SortKey::Fields {
                 options: options.join(" "),
-                separator: separator(self.delimiter.as_deref().unwrap_or("")),
+                separator: self.delimiter.as_deref().unwrap_or("").replace("\\t", "\t"),
             }
         };
         let order = TotalOrder { key, reverse: self.reverse, unique: self.unique };

@@ -1,9 +1,12 @@
-//! Ready-made jobs: `word-count`, `grep`, `sort` and `no-op`, in every `gristmill` worker.
+//! Ready-made jobs: `word-count`, `grep`, `sort`, `distinct`, `count-by-field`, `top-k` and `no-op`, in every `gristmill` worker.
 
+mod columns;
+mod distinct;
 pub(crate) mod flags;
 mod grep;
 mod no_op;
 mod sort;
+mod top_k;
 mod word_count;
 
 use std::sync::Arc;
@@ -11,9 +14,11 @@ use std::sync::Arc;
 use gristmill_common::spec::SORT;
 use gristmill_worker::program::Programs;
 
+pub use distinct::{count_by_field, distinct};
 pub use grep::grep;
 pub use no_op::no_op;
 pub use sort::Sort;
+pub use top_k::top_k;
 pub use word_count::word_count;
 
 /// Refuses arguments that would be ignored.
@@ -30,4 +35,7 @@ pub fn all() -> Programs {
         .with("grep", Arc::new(grep()))
         .with("no-op", Arc::new(no_op()))
         .with(SORT, Arc::new(Sort))
+        .with("distinct", Arc::new(distinct()))
+        .with("count-by-field", Arc::new(count_by_field()))
+        .with("top-k", Arc::new(top_k()))
 }
