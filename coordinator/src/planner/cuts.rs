@@ -53,6 +53,15 @@ pub(super) fn cut(files: &[PinnedFile], count: u64) -> Vec<Vec<Piece>> {
     share_files(splits)
 }
 
+/// Gives each file splits of its own: a command is told the file that it reads (`mapreduce_map_input_file`), as by Hadoop,
+/// which never packs files.
+pub(super) fn apart(splits: Vec<Vec<Piece>>) -> Vec<Vec<Piece>> {
+    if splits.iter().all(|split| split.len() <= 1) {
+        return splits;
+    }
+    splits.into_iter().flatten().map(|piece| vec![piece]).collect()
+}
+
 /// Moves a cut to an edge of the file it falls in, where it may not or need not be inside.
 fn moved(at: u64, start: u64, end: u64, compression: Compression, slack: u64) -> u64 {
     let (before, after) = (at - start, end - at);
@@ -123,6 +132,15 @@ mod tests {
         assert_eq!(spread(&[], None), [0]);
         assert_eq!(spread(&[0, 0], None), [0]);
         assert_eq!(spread(&[7], Some(1)), [1; 7]);
+    }
+
+    #[test]
+    fn each_file_of_a_command_has_splits_of_its_own() {
+        let alone = |sizes: &[u64], count| self::sizes(&apart(cut(&plain(sizes), count)));
+        assert_eq!(alone(&[10, 0, 20, 30], 1), [10, 20, 30]);
+        assert_eq!(alone(&[100, 5, 100], 2), [100, 5, 100]);
+        assert_eq!(alone(&[], 1), [0]);
+        assert_eq!(alone(&[200], 2), [100, 100]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use gristmill_common::order::PlannedOrder;
 use gristmill_common::plan::{PinnedFile, Plan, PlanHead, PlanSummary, PlannedStep, Splits};
+use gristmill_common::program::Kind;
 use gristmill_common::spec::{Generated, Input, StepSpec};
 use gristmill_common::{Code, JobId, JobSpec, Problem, limits};
 use gristmill_storage::{Location, Roots, StorageError};
@@ -104,6 +105,8 @@ async fn cut(spec: &JobSpec, files: &[PinnedFile], store: &Store, roots: &Roots)
     let pointer = if spec.split.bytes.is_some() { "/split/bytes" } else { "/inputs" };
     check_tasks(count, pointer, "give more bytes to a split")?;
     let splits = cuts::cut(files, count);
+    let is_command = spec.steps.first().is_some_and(|step| step.program().kind() == Kind::Command);
+    let splits = if is_command { cuts::apart(splits) } else { splits };
     check_tasks(splits.len() as u64, pointer, "give more bytes to a split")?;
     Ok(Splits::Files(splits))
 }
