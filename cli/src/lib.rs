@@ -45,7 +45,7 @@ enum Command {
     /// Start a coordinator: takes jobs, hands their tasks to workers
     Coordinator(Box<CoordinatorArgs>),
     /// Serve a coordinator with this machine's slots; `worker ls` and `worker drain` look after them
-    Worker(worker::WorkerLine),
+    Worker(Box<worker::WorkerLine>),
     /// Hand a job to a running coordinator
     Submit(Box<submit::SubmitArgs>),
     /// List, show, explain, wait for, cancel and remove jobs
@@ -92,7 +92,7 @@ pub fn main(programs: Programs) -> ExitCode {
                 Some(command) => worker::run(&command).await,
             },
             Command::Submit(args) => submit::run(&args, &programs).await,
-            Command::Job(args) => job::run(&args).await,
+            Command::Job(args) => job::run(&args, programs).await,
             Command::Output(args) => output::run(&args).await,
             Command::Dev(args) => dev::run(&args, programs).await,
             Command::Put(args) => store::put(&args).await,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gristmill_common::api::{
-    About, EventsPage, Explanation, JobState, JobView, JobsPage, StoredFile, TaskState, TasksPage, WorkersPage,
+    About, EventsPage, Explanation, JobState, JobView, JobsPage, ReplayView, StoredFile, TaskState, TasksPage,
+    WorkersPage,
 };
 use gristmill_common::{JobSpec, Stage, TaskName, WorkerId, limits};
 use reqwest::header::CONTENT_LENGTH;
@@ -225,6 +226,15 @@ impl Client {
     /// [`ClientError`], as all calls.
     pub async fn output_part(&self, id: &str, part: u32) -> Result<Download, ClientError> {
         self.http.download(self.get(["v1", "jobs", id, "output", &part.to_string()])?, None).await
+    }
+
+    /// Asks for what it takes to run a task once more here.
+    ///
+    /// # Errors
+    /// [`ClientError`], as all calls; `conflict` when what the task read is not kept.
+    pub async fn replay(&self, id: &str, task: TaskName) -> Result<ReplayView, ClientError> {
+        let request = self.call(Method::POST, ["v1", "jobs", id, "replay"])?;
+        self.http.json(request.query(&[("task", task.to_string())])).await
     }
 
     /// Writes a file into the coordinator's store, where jobs find it as `store://PATH`.

@@ -234,6 +234,20 @@ pub struct TasksPage {
     pub next_cursor: Option<String>,
 }
 
+/// Answer of `POST /v1/jobs/{id}/replay?task=`: what it takes to run a task once more elsewhere, of which its job learns nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplayView {
+    /// The job.
+    pub job: JobId,
+    /// The task.
+    pub task: TaskName,
+    /// Token that reads what the task's attempts read, and can do nothing else.
+    pub token: String,
+    /// The executable that runs the step, of a native program that is pinned to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<Digest>,
+}
+
 /// Why a job or a task is where it is: sentences for people, the most important first.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Explanation {

@@ -42,6 +42,20 @@ impl GrantName {
         self.tasks.contains(index).then(|| self.first_fence.plus(u64::from(index - self.tasks.first)))
     }
 
+    /// Makes a grant that only reads what attempts of this task read: no attempt has fence 0, which is before every epoch, so
+    /// that no report or output is taken under it.
+    #[must_use]
+    pub fn to_read(job: JobId, task: TaskName, generation: Generation) -> Self {
+        let TaskName { step, stage, index } = task;
+        Self { job, step, stage, tasks: TaskRange::one(index), first_fence: Fence(0), generation }
+    }
+
+    /// Says whether the grant only reads.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        self.first_fence == Fence(0)
+    }
+
     /// Returns the full name of a task of the grant's stage.
     #[must_use]
     pub fn task(&self, index: u32) -> TaskName {

@@ -11,7 +11,7 @@ use gristmill_client::{Client, Endpoint, EndpointError};
 use gristmill_common::Digest;
 use gristmill_common::program::Kind;
 use gristmill_coordinator::{CoordinatorConfig, JournalKind, Running};
-use gristmill_worker::{Executors, Programs, WorkerConfig, WorkerError};
+use gristmill_worker::{Executors, Programs, Sandbox, WorkerConfig, WorkerError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -134,6 +134,10 @@ fn worker_config(config: &EmbeddedConfig, endpoint: Endpoint, state: &Path) -> R
     worker.kinds.push(Kind::Command);
     if config.serve.is_some() {
         worker.executors = Executors::this_executable()?;
+        if gristmill_worker::sandbox::is_supported() {
+            // As on any worker; what jobs may write here, their commands may.
+            worker.sandbox = Some(Sandbox::new(&worker.state_dir, &[], &config.roots));
+        }
     } else {
         worker.executors = Executors::Threads;
         worker.reserve_bytes = 0;

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use gristmill_client::Endpoint;
 use gristmill_common::program::Kind;
 
+use crate::sandbox::Sandbox;
+
 /// First argument by which an executable knows that it was started as an executor.
 pub const EXECUTOR_ARGUMENT: &str = "__executor";
 
@@ -33,6 +35,8 @@ pub struct WorkerConfig {
     pub executable: Option<gristmill_common::Digest>,
     /// Kinds of programs beside native ones that it runs.
     pub kinds: Vec<Kind>,
+    /// What commands may touch; anything that this user may when absent.
+    pub sandbox: Option<Sandbox>,
     /// What its operator says of it.
     pub labels: BTreeMap<String, String>,
     /// Memory for all its slots together, in bytes; 0 where it is not known.
@@ -91,6 +95,7 @@ impl WorkerConfig {
             host: None,
             executable: None,
             kinds: Vec::new(),
+            sandbox: None,
             labels: BTreeMap::new(),
             memory_bytes: 0,
             shuffle: None,

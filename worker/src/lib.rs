@@ -14,6 +14,7 @@ pub mod log;
 pub mod outbox;
 pub mod position;
 pub mod program;
+pub mod sandbox;
 mod signals;
 pub mod skip;
 pub mod state_dir;
@@ -24,4 +25,5 @@ mod wasm;
 
 pub use config::{Executors, ShuffleListen, WorkerConfig, default_state_dir};
 pub use program::{Program, Programs};
+pub use sandbox::Sandbox;
 pub use supervisor::{WorkerError, executable_digest, run};

@@ -11,8 +11,9 @@ use gristmill_sdk::app::connect::Connect;
 use gristmill_sdk::app::exit::Exit;
 use gristmill_sdk::app::follow::{self, Watched};
 use gristmill_sdk::app::progress::{Progress, grouped, size};
+use gristmill_worker::Programs;
 
-use super::logs;
+use super::{logs, replay};
 use crate::table::{duration, harmless};
 use crate::view::Format;
 
@@ -78,6 +79,8 @@ enum JobCommand {
         #[arg(long)]
         failed: bool,
     },
+    /// Run one task here, with the input, code and environment that it had, and leave them to be looked at
+    Replay(replay::ReplayArgs),
     /// End a job without a result
     Cancel(Which),
     /// Forget a job that is over, with its output and history; uploaded inputs stay
@@ -95,7 +98,7 @@ struct Which {
 const PAGE: usize = 500;
 
 /// Does what the subcommand says.
-pub(crate) async fn run(args: &JobArgs) -> Result<Exit> {
+pub(crate) async fn run(args: &JobArgs, programs: Programs) -> Result<Exit> {
     let client = args.connect.client()?;
     match &args.command {
         JobCommand::Ls { limit, state } => ls(&client, args.format, *limit, *state).await?,
@@ -115,6 +118,7 @@ pub(crate) async fn run(args: &JobArgs) -> Result<Exit> {
             let job = client.retry(&which.job).await?;
             args.format.one(&job, |job| format!("{} {}", job.id, job.state.word()), &job.id.to_string())?;
         }
+        JobCommand::Replay(args) => return replay::run(&client, args, programs).await,
         JobCommand::Cancel(which) => {
             let job = client.cancel(&which.job).await?;
             args.format.one(&job, |job| format!("{} {}", job.id, job.state.word()), &job.id.to_string())?;

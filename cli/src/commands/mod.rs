@@ -7,5 +7,6 @@ pub(crate) mod hadoop;
 pub(crate) mod job;
 pub(crate) mod logs;
 pub(crate) mod output;
+pub(crate) mod replay;
 pub(crate) mod store;
 pub(crate) mod worker;

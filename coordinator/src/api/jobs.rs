@@ -6,7 +6,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use gristmill_common::api::{EventView, EventsPage, Explanation, JobState, JobView, JobsPage, TaskState, TasksPage};
+use gristmill_common::api::{
+    EventView, EventsPage, Explanation, JobState, JobView, JobsPage, ReplayView, TaskState, TasksPage,
+};
 use gristmill_common::{Code, Digest, JobId, JobSpec, Problem, Stage, TaskName, limits};
 use serde::Deserialize;
 
@@ -56,6 +58,13 @@ pub(super) struct EventsQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct ExplainQuery {
     task: Option<String>,
+}
+
+/// `POST /v1/jobs/{id}/replay`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReplayQuery {
+    task: String,
 }
 
 pub(super) async fn submit(
@@ -136,6 +145,16 @@ pub(super) async fn retry(
     }
     app.driver.command(Command::RetryJob { job }).await?;
     Ok(Json(view(&app, job).await?))
+}
+
+pub(super) async fn replay(
+    State(app): State<App>,
+    Segment(id): Segment,
+    Asked(ReplayQuery { task }): Asked<ReplayQuery>,
+) -> Answer<Json<ReplayView>> {
+    let task: TaskName = task.parse().map_err(|error| Problem::new(Code::Invalid, format!("{error}")))?;
+    let job = resolve(&app, id).await?;
+    Ok(Json(app.driver.query(move |scheduler, _| scheduler.replay(job, task)).await??))
 }
 
 pub(super) async fn remove(

@@ -59,6 +59,7 @@ pub(super) fn table() -> Vec<Route> {
         route("DELETE", "/v1/jobs/{id}",               Client,  NONE,   delete(jobs::remove)),
         route("POST",   "/v1/jobs/{id}/cancel",        Client,  NONE,   post(jobs::cancel)),
         route("POST",   "/v1/jobs/{id}/retry",         Client,  NONE,   post(jobs::retry)),
+        route("POST",   "/v1/jobs/{id}/replay",        Client,  NONE,   post(jobs::replay)),
         route("GET",    "/v1/jobs/{id}/tasks",         Client,  NONE,   get(jobs::tasks)),
         route("GET",    "/v1/jobs/{id}/explain",       Client,  NONE,   get(jobs::explain)),
         route("GET",    "/v1/jobs/{id}/events",        Client,  NONE,   get(jobs::events)),

@@ -195,6 +195,11 @@ impl Job {
         self.steps().get(usize::from(step))
     }
 
+    /// The step for those who only look at it: also of a job that is over and is kept for a retry.
+    pub(crate) fn kept_step(&self, step: u16) -> Option<&Step> {
+        self.step(step).or_else(|| self.kept.get(usize::from(step)))
+    }
+
     pub(super) fn rank(&self, job: JobId) -> Rank {
         Rank { priority: Reverse(self.spec.priority), number: self.number, job }
     }

@@ -26,6 +26,7 @@ mod poll;
 mod quarantine;
 mod range_set;
 mod reach;
+mod replay;
 mod report;
 mod requirements;
 mod retain;

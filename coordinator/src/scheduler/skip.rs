@@ -140,7 +140,7 @@ impl Scheduler {
     /// `not_found` when the job is gone.
     pub fn skips(&self, grant: &GrantName) -> Result<SkipsAnswer, Problem> {
         let job = self.durable.jobs.get(&grant.job).ok_or_else(|| no_such_job(grant.job))?;
-        let Some(step) = job.step(grant.step).filter(|_| grant.tasks.first <= grant.tasks.end()) else {
+        let Some(step) = job.kept_step(grant.step).filter(|_| grant.tasks.first <= grant.tasks.end()) else {
             return Ok(SkipsAnswer::default());
         };
         let bad = step.tasks(grant.stage).bad.range(grant.tasks.first..grant.tasks.end());

@@ -236,8 +236,9 @@ impl Scheduler {
     pub fn outputs(&self, grant: &GrantName) -> Result<OutputsAnswer, Problem> {
         let stale = |detail: &str| Problem::new(Code::Stale, detail);
         let job = self.durable.jobs.get(&grant.job).ok_or_else(|| no_such_job(grant.job))?;
-        let step = job.step(grant.step).ok_or_else(|| stale("the job is over"))?;
-        if !grant.tasks.iter().any(|index| self.is_granted(grant, index)) {
+        let step = if grant.only_reads() { job.kept_step(grant.step) } else { job.step(grant.step) };
+        let step = step.ok_or_else(|| stale("the job is over"))?;
+        if !grant.only_reads() && !grant.tasks.iter().any(|index| self.is_granted(grant, index)) {
             return Err(stale("the attempts were given to another worker, or are over"));
         }
         if grant.stage != Stage::Reduce || !step.maps.is_won() {
@@ -258,7 +259,7 @@ impl Scheduler {
     /// Tells the holder of a reduce grant which workers serve the outputs that they have.
     #[must_use]
     pub fn holders(&self, grant: &GrantName) -> BTreeMap<WorkerId, Holder> {
-        let step = self.durable.jobs.get(&grant.job).and_then(|job| job.step(grant.step));
+        let step = self.durable.jobs.get(&grant.job).and_then(|job| job.kept_step(grant.step));
         let holders = step.into_iter().flat_map(|step| step.holders.keys());
         let serving = holders.filter_map(|id| {
             let worker = self.soft.workers.get(id).filter(|worker| worker.is_live())?;
@@ -289,7 +290,7 @@ impl Scheduler {
     /// Returns one part of a step: the winning attempt and its output.
     #[must_use]
     pub fn part(&self, job: JobId, step: u16, index: u32) -> Option<(Fence, Output)> {
-        let step = self.durable.jobs.get(&job)?.step(step)?;
+        let step = self.durable.jobs.get(&job)?.kept_step(step)?;
         step.tasks(step.last_stage()).win(index).map(|win| (win.fence_of(index), win.output.clone()))
     }
 

@@ -68,6 +68,26 @@ pub struct JobArgs {
     #[arg(long, allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     pub priority: i32,
 
+    /// Whose job it is: users of one priority share the workers fairly
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+
+    /// Most tasks of the job that run at a time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_running: Option<u32>,
+
+    /// Only on workers with this label (`worker --label NAME=VALUE`); may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = super::worker::label)]
+    pub require: Vec<(String, String)>,
+
+    /// Only on workers with this much memory for each slot (`worker --memory`), such as 2G
+    #[arg(long, value_name = "BYTES", value_parser = quantity::bytes)]
+    pub require_memory: Option<u64>,
+
+    /// Give slow tasks near the end of a stage no second attempt
+    #[arg(long)]
+    pub no_backups: bool,
+
     /// Failures of the program that one task may have before the job fails [default: 4, with --each-line 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::ATTEMPTS_MAX)))]
     pub attempts: Option<u32>,
@@ -216,6 +236,11 @@ impl JobArgs {
         }
         spec.on_bad_record = self.skip_bad_records.map_or(OnBadRecord::Fail, OnBadRecord::Skip);
         spec.on_nondeterminism = self.on_nondeterminism;
+        spec.user.clone_from(&self.user);
+        spec.max_running = self.max_running;
+        spec.requires.labels = self.require.iter().cloned().collect();
+        spec.requires.memory_bytes = self.require_memory.unwrap_or(0);
+        spec.backups = !self.no_backups;
         if self.keep_going || self.code.each_line.is_some() {
             spec.on_failed_task = OnFailedTask::Continue;
         }

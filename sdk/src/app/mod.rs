@@ -55,7 +55,7 @@ enum Command {
     /// Run a job in this process, without a server
     Run(Box<run::RunArgs>),
     /// Serve a coordinator with this machine's slots
-    Worker(worker::WorkerArgs),
+    Worker(Box<worker::WorkerArgs>),
     /// Hand a job to a running coordinator
     Submit(Box<submit::SubmitArgs>),
 }

@@ -1,13 +1,13 @@
 //! `worker`: serves a coordinator with this machine's slots.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use gristmill_common::program::Kind;
 use gristmill_common::{limits, quantity};
-use gristmill_worker::{Executors, Programs, ShuffleListen, WorkerConfig};
+use gristmill_worker::{Executors, Programs, Sandbox, ShuffleListen, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
@@ -42,6 +42,30 @@ pub struct WorkerArgs {
     #[arg(long, env = "GRISTMILL_ALLOW_COMMANDS")]
     pub allow_commands: bool,
 
+    /// Directory that commands may read, beside the system's and their own; may be repeated
+    #[arg(
+        long,
+        env = "GRISTMILL_SANDBOX_READ",
+        value_name = "DIR",
+        value_delimiter = ':',
+        requires = "allow_commands"
+    )]
+    pub sandbox_read: Vec<PathBuf>,
+
+    /// Directory that commands may write; may be repeated
+    #[arg(
+        long,
+        env = "GRISTMILL_SANDBOX_WRITE",
+        value_name = "DIR",
+        value_delimiter = ':',
+        requires = "allow_commands"
+    )]
+    pub sandbox_write: Vec<PathBuf>,
+
+    /// Let commands touch whatever this user may
+    #[arg(long, env = "GRISTMILL_NO_SANDBOX", conflicts_with_all = ["sandbox_read", "sandbox_write"])]
+    pub no_sandbox: bool,
+
     /// Where outputs, unacknowledged reports and the worker's id are kept
     /// [default: $XDG_STATE_HOME/gristmill]
     #[arg(long, env = "GRISTMILL_STATE_DIR", value_name = "DIR")]
@@ -72,12 +96,34 @@ pub struct WorkerArgs {
     pub memory: u64,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+/// Reads a label.
+///
+/// # Errors
+/// A sentence that says how to write one.
+pub fn label(text: &str) -> Result<(String, String), String> {
     let fits = |word: &str| !word.is_empty() && word.len() <= limits::LABEL_BYTES;
     match text.split_once('=') {
         Some((name, value)) if fits(name) && fits(value) => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("write NAME=VALUE, each of 1 to {} bytes", limits::LABEL_BYTES)),
     }
+}
+
+/// Commands read what the worker may read for jobs, too.
+fn sandbox(args: &WorkerArgs, state_dir: &Path) -> Option<Sandbox> {
+    if !args.allow_commands {
+        return None;
+    }
+    if args.no_sandbox {
+        tracing::info!("commands run without a sandbox, as asked for");
+        return None;
+    }
+    if !gristmill_worker::sandbox::is_supported() {
+        tracing::warn!("commands run without a sandbox: this kernel has no Landlock, or does not allow it");
+        return None;
+    }
+    tracing::info!("commands run in a sandbox (Landlock); `--no-sandbox` turns it off");
+    let read: Vec<PathBuf> = args.allow_path.iter().chain(&args.sandbox_read).cloned().collect();
+    Some(Sandbox::new(state_dir, &read, &args.sandbox_write))
 }
 
 /// Runs the worker until it is drained, refused, or told to stop.
@@ -97,6 +143,7 @@ pub async fn run(args: &WorkerArgs, programs: Programs) -> Result<Exit> {
     config.slots = args.slots.unwrap_or_else(super::processors);
     config.roots.clone_from(&args.allow_path);
     config.kinds.extend(args.allow_commands.then_some(Kind::Command));
+    config.sandbox = sandbox(args, &config.state_dir);
     config.name.clone_from(&args.name);
     config.labels = args.labels.iter().cloned().collect();
     anyhow::ensure!(config.labels.len() <= limits::LABELS, "at most {} labels are allowed", limits::LABELS);

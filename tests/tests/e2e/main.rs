@@ -1,6 +1,7 @@
 //! Promises kept by real processes: one behaviour per file, the file name is the promise.
 
 mod a_damaged_output_is_made_again;
+mod a_failed_task_replays_here;
 mod a_flaky_worker_is_quarantined;
 mod a_full_disk_sends_attempts_elsewhere;
 mod a_sort_is_one_order;

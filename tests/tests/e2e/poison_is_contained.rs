@@ -36,7 +36,17 @@ case $mapreduce_map_input_file in */input.txt) ;; *) fail "file $mapreduce_map_i
 [ -d "$TMPDIR" ] || fail "TMPDIR $TMPDIR"
 [ -z "$SECRET" ] || fail "SECRET came through"
 ! env | grep -i token || fail "a token""#;
+/// What is left behind ignores SIGTERM in a session of its own, from its first moment on.
+const ESCAPES: &str = "trap '' TERM; setsid sh -c 'sleep 1000; sleep 1000' & trap - TERM; cat";
+/// Neither its parent nor the worker's other processes are there for its signals.
+const SIGNALS: &str = "cat > /dev/null; ! kill -0 $PPID 2> /dev/null";
+/// Succeeds if nothing but the three streams came along.
+const DESCRIPTORS: &str =
+    "cat > /dev/null; for fd in 3 4 5 6 7 8 9 10 11 12; do [ ! -e /proc/$$/fd/$fd ] || exit 1; done";
 const FILLS: &str = "i=0; while :; do head -c 500000 /dev/zero > f$i; i=$((i+1)); done";
+
+/// Rows that only the sandbox contains.
+const FENCED: [&str; 3] = ["looks around", "writes elsewhere", "signals its worker"];
 
 /// Program, what it is given, what its job ends with.
 fn corpus() -> Vec<(&'static str, Vec<&'static str>, Value, &'static str)> {
@@ -67,7 +77,11 @@ fn corpus() -> Vec<(&'static str, Vec<&'static str>, Value, &'static str)> {
         ("deep recursion", sh("f() { f; }; f"), none(), "crashed"),
         ("kills its parent", sh("kill -9 $PPID; sleep 1; exit 3"), none(), "crashed"),
         ("kills its group", sh("kill -9 0"), none(), "signal 9 (SIGKILL)"),
-        ("escapes by setsid", sh("setsid sh -c 'trap \"\" TERM; sleep 1000; sleep 1000' & cat"), none(), "succeeded"),
+        ("escapes by setsid", sh(ESCAPES), none(), "succeeded"),
+        ("looks around", sh("! ls / 2> /dev/null && ls /usr > /dev/null && touch /tmp/. here"), none(), "succeeded"),
+        ("writes elsewhere", sh("touch /var/elsewhere"), none(), "little but their working directory"),
+        ("signals its worker", sh(SIGNALS), none(), "succeeded"),
+        ("opens descriptors", sh(DESCRIPTORS), none(), "succeeded"),
         ("fork bomb", sh(BOMB), none(), "processes and threads"),
         ("fork bomb left behind", sh(LEFT_BOMB), none(), "processes and threads"),
         ("many threads", python(THREADS), none(), "processes and threads"),
@@ -130,8 +144,8 @@ fn submit(home: &Path, url: &str, argv: &[&str], more: &Value) -> Result<String>
     if argv == ["./lost.py"] {
         command["mapper"] = json!([home.join("lost.py")]);
     }
-    // Longer than the five seconds that what a program leaves behind has to end.
-    let spec = json!({ "name": "poison", "inputs": ["file:///"], "attempts": 1, "progress_timeout_ms": 8000,
+    // Shorter than the five seconds that what a program leaves behind has to end: those are not its own.
+    let spec = json!({ "name": "poison", "inputs": ["file:///"], "attempts": 1, "progress_timeout_ms": 4000,
         "steps": [{ "command": command, "reduce": false }] });
     std::fs::write(home.join("spec.json"), spec.to_string())?;
     let output = as_nobody(home, &["submit", "--spec", "spec.json", "input.txt"]).env("GRISTMILL_URL", url).output()?;
@@ -162,7 +176,12 @@ fn every_program_of_the_corpus_ends_with_its_reason_and_leaves_nothing() -> Resu
     }
     let (process, url) = start_cluster(path)?;
     let mut wrong = Vec::new();
+    let fenced = gristmill_worker::sandbox::is_supported();
     for (name, argv, more, expected) in corpus() {
+        if FENCED.contains(&name) && !fenced {
+            println!("SKIPPED: {name}: this kernel has no Landlock");
+            continue;
+        }
         let got = submit(path, &url, &argv, &more)?;
         let begun = Instant::now();
         while !strays(path).is_empty() && begun.elapsed() < GONE_WITHIN {

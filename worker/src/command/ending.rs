@@ -13,6 +13,10 @@ use crate::signals;
 /// A write beyond the largest file that was allowed.
 const XFSZ: i32 = 25;
 
+/// What somebody has to know whose program may not do what it may do by hand.
+const OUTSIDE: &str = " (a worker's commands touch little but their working directory: docs/streaming.md; `worker --sandbox-read` \
+                       and `--sandbox-write` allow more)";
+
 /// What is allowed to a program.
 #[derive(Clone)]
 pub(super) struct Rules {
@@ -24,6 +28,7 @@ pub(super) struct Rules {
     ignore_exit_code: bool,
     /// It must read all of its input.
     must_read: bool,
+    is_fenced: bool,
 }
 
 pub(super) fn lost(what: &str, error: &dyn Display) -> Reason {
@@ -32,7 +37,7 @@ pub(super) fn lost(what: &str, error: &dyn Display) -> Reason {
 
 impl Rules {
     /// `must_read`: whether it is a mapper, of which strict mode asks for that.
-    pub(super) fn of(command: &Command, name: &str, is_mapper: bool) -> Self {
+    pub(super) fn of(command: &Command, name: &str, is_mapper: bool, is_fenced: bool) -> Self {
         Self {
             name: name.to_owned(),
             output_bytes: command.output_bytes,
@@ -40,6 +45,7 @@ impl Rules {
             memory_bytes: command.memory_bytes,
             ignore_exit_code: command.streaming.ignore_exit_code,
             must_read: is_mapper && command.streaming.strict,
+            is_fenced,
         }
     }
 
@@ -54,8 +60,12 @@ impl Rules {
         if let Some(over) = ended.over {
             return Err(self.over(over));
         }
-        let said =
-            |heard: &mut dyn FnMut() -> Heard| heard().last_line().map_or(String::new(), |line| format!(": {line}"));
+        let said = |heard: &mut dyn FnMut() -> Heard| {
+            heard().last_line().map_or(String::new(), |line| {
+                let hint = if self.is_fenced && line.contains("ermission denied") { OUTSIDE } else { "" };
+                format!(": {line}{hint}")
+            })
+        };
         match (ended.code, ended.signal) {
             (Some(0), _) if unread && self.must_read => {
                 let message = format!("`{name}` ended without reading all its input, which `strict` does not allow");

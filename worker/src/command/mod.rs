@@ -9,6 +9,7 @@ mod lookup;
 mod process;
 mod spawner;
 mod stderr;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,12 +21,14 @@ use gristmill_common::{Reason, limits};
 
 use crate::data;
 use crate::program::{MapInput, MapTask, Program, ReduceTask, TaskDone};
+use crate::sandbox::Sandbox;
 use crate::streaming::{Aggregate, PeerOfRun, StreamCombine, StreamMap, StreamReduce, shuffle_partitioner, write_line};
 use ending::Rules;
 use environment::Attempt;
 use process::{Process, Watch};
 pub(crate) use spawner::SPAWNER_ARGUMENT;
 pub(crate) use spawner::{Pool, main as spawner_main};
+pub(crate) use trace::{SCRIPT, STDIN, STDOUT, Trace};
 
 /// Name of the working directory in an attempt's scratch directory.
 const WORK: &str = "work";
@@ -42,6 +45,10 @@ pub(crate) struct CommandProgram {
     command: Command,
     pool: Arc<Pool>,
     link: Box<Link>,
+    /// Of an attempt that somebody looks at.
+    trace: Option<Trace>,
+    /// What its programs may touch.
+    sandbox: Option<Sandbox>,
 }
 
 /// What the programs of one attempt have in common.
@@ -51,11 +58,33 @@ struct Setting {
     directory: PathBuf,
     env: Vec<(String, String)>,
     watch: Watch,
+    trace: Option<Trace>,
+    sandbox: Option<Sandbox>,
 }
 
 impl CommandProgram {
-    pub(crate) fn new(command: Command, pool: Arc<Pool>, link: Box<Link>) -> Self {
-        Self { command, pool, link }
+    pub(crate) fn new(
+        command: Command,
+        pool: Arc<Pool>,
+        link: Box<Link>,
+        (sandbox, trace): (Option<Sandbox>, Option<Trace>),
+    ) -> Self {
+        Self { command, pool, link, trace, sandbox }
+    }
+
+    /// The working directory of an attempt.
+    fn directory(&self, scratch: &Path) -> PathBuf {
+        self.trace.as_ref().map_or_else(|| scratch.join(WORK), Trace::work)
+    }
+
+    fn recording(&self) -> Option<&Trace> {
+        self.trace.as_ref().filter(|trace| trace.records)
+    }
+
+    fn clear(&self, directory: &Path) {
+        if self.trace.is_none() {
+            let _ = fs::remove_dir_all(directory);
+        }
     }
 
     fn set_up(&self, attempt: &Attempt<'_>, watch: Watch) -> Result<Setting, Reason> {
@@ -64,12 +93,25 @@ impl CommandProgram {
         if !self.command.files.is_empty() {
             (self.link)(&self.command.files, &directory)?;
         }
+        if let Some(trace) = &self.trace {
+            trace.open_up();
+        }
         let env = environment::of(&self.command, attempt);
-        Ok(Setting { command: self.command.clone(), pool: Arc::clone(&self.pool), directory, env, watch })
+        let (command, pool, trace) = (self.command.clone(), Arc::clone(&self.pool), self.trace.clone());
+        Ok(Setting { command, pool, directory, env, watch, trace, sandbox: self.sandbox.clone() })
     }
 }
 
 impl Setting {
+    /// Starts the mapper or the reducer.
+    fn start_traced(&self, argv: &[String], is_mapper: bool) -> Result<Process, Reason> {
+        let process = self.start(argv, is_mapper)?;
+        match &self.trace {
+            Some(trace) => Ok(process.printing_to(trace.stdout()?)),
+            None => Ok(process),
+        }
+    }
+
     fn start(&self, argv: &[String], is_mapper: bool) -> Result<Process, Reason> {
         let name = argv.first().map_or("", String::as_str);
         let path = self.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, path)| path.as_str());
@@ -81,8 +123,19 @@ impl Setting {
             memory_bytes: self.command.memory_bytes,
             directory_bytes: self.command.directory_bytes,
             processes: limits::COMMAND_PROCESSES,
+            sandbox: self.sandbox.clone(),
         };
-        Process::start(&self.pool, start, Rules::of(&self.command, name, is_mapper), &self.watch)
+        if let Some(trace) = &self.trace
+            && argv != self.command.combiner.as_deref().unwrap_or_default()
+        {
+            trace.script(&start)?;
+        }
+        Process::start(
+            &self.pool,
+            start,
+            Rules::of(&self.command, name, is_mapper, self.sandbox.is_some()),
+            &self.watch,
+        )
     }
 }
 
@@ -116,7 +169,10 @@ impl Program for CommandProgram {
     }
 
     fn map(&self, _: &[String], task: MapTask<'_>) -> Result<TaskDone, Reason> {
-        let directory = task.scratch.join(WORK);
+        if let Some(trace) = self.recording() {
+            return record_map(trace, &self.command, task);
+        }
+        let directory = self.directory(task.scratch);
         let input = match &task.input {
             MapInput::Pieces { pieces, .. } => {
                 let first = pieces.first();
@@ -138,7 +194,7 @@ impl Program for CommandProgram {
         let counters = Arc::default();
         let done = run_map(&setting, task, &counters);
         // Before the caller looks: an attempt without output leaves its directory to nobody.
-        let _ = fs::remove_dir_all(&directory);
+        self.clear(&directory);
         let mut done = done?;
         for (name, amount) in std::mem::take(&mut *counters.lock().unwrap_or_else(PoisonError::into_inner)) {
             let value = done.counters.entry(name).or_default();
@@ -152,7 +208,11 @@ impl Program for CommandProgram {
         if is_aggregate(self.command.reducer.as_ref()) {
             return data::reduce(task, &mut Aggregate::new(streaming)?, None::<&data::NoCombiner>);
         }
-        let directory = task.scratch.join(WORK);
+        if let Some(trace) = self.recording() {
+            let recorder = self.command.reducer.as_ref().map(|_| trace.recorder()).transpose()?;
+            return data::reduce(task, &mut StreamReduce::new(recorder, streaming)?, None::<&data::NoCombiner>);
+        }
+        let directory = self.directory(task.scratch);
         let attempt = Attempt {
             job: task.job,
             name: task.name,
@@ -164,15 +224,24 @@ impl Program for CommandProgram {
         let watch =
             Watch { position: Arc::clone(&task.position), cancel: Arc::clone(&task.cancel), log: task.log.clone() };
         let peer = match &self.command.reducer {
-            Some(argv) => Some(self.set_up(&attempt, watch)?.start(argv, false)?),
+            Some(argv) => Some(self.set_up(&attempt, watch)?.start_traced(argv, false)?),
             None => None,
         };
         let mut reducer = StreamReduce::new(peer, streaming)?;
         let done = data::reduce(task, &mut reducer, None::<&data::NoCombiner>);
         drop(reducer);
-        let _ = fs::remove_dir_all(&directory);
+        self.clear(&directory);
         done
     }
+}
+
+/// Writes down what the mapper would read.
+fn record_map(trace: &Trace, command: &Command, task: MapTask<'_>) -> Result<TaskDone, Reason> {
+    let numbered = matches!(task.input, MapInput::Generated { .. });
+    let recorder = command.mapper.as_ref().map(|_| trace.recorder()).transpose()?;
+    let mut mapper = StreamMap::new(recorder, &command.streaming, task.step.reduces == 0, numbered)?;
+    let shuffle = data::Shuffle { partitioner: shuffle_partitioner(&command.streaming)?, combine: None };
+    data::map_shuffled(task, &mut mapper, shuffle, write_line)
 }
 
 fn run_map(
@@ -189,7 +258,7 @@ fn run_map(
     });
     let shuffle = data::Shuffle { partitioner: shuffle_partitioner(streaming)?, combine: combine.transpose()? };
     let mapper = setting.command.mapper.as_ref();
-    let peer = mapper.map(|argv| setting.start(argv, true)).transpose()?;
+    let peer = mapper.map(|argv| setting.start_traced(argv, true)).transpose()?;
     let mut mapper = StreamMap::new(peer, streaming, task.step.reduces == 0, numbered)?;
     data::map_shuffled(task, &mut mapper, shuffle, write_line)
 }

@@ -49,6 +49,8 @@ pub(super) struct Process {
     pool: Arc<Pool>,
     spawner: Option<Spawner>,
     ended: Option<Ended>,
+    /// It has ended, and what it left behind has not.
+    is_ending: bool,
     stdin: Option<File>,
     stdout: Option<File>,
     stderr: Option<JoinHandle<Heard>>,
@@ -60,6 +62,8 @@ pub(super) struct Process {
     printed: u64,
     /// It closed its stdin, or ended, before all was written.
     unread: bool,
+    /// Gets what it prints too.
+    copy: Option<File>,
 }
 
 impl Process {
@@ -76,6 +80,7 @@ impl Process {
             pool: Arc::clone(pool),
             spawner: Some(spawner),
             ended: None,
+            is_ending: false,
             stdin: Some(File::from(stdin)),
             stdout: Some(File::from(stdout)),
             stderr: None,
@@ -86,10 +91,17 @@ impl Process {
             moved: 0,
             printed: 0,
             unread: false,
+            copy: None,
         };
         let heard = stderr::listen(File::from(stderr), Arc::clone(&process.watch.position), watch.log.clone());
         process.stderr = Some(heard.map_err(|error| ending::lost("start a thread", &error))?);
         Ok(process)
+    }
+
+    /// As this, and what it prints goes into a file too.
+    pub(super) fn printing_to(mut self, copy: File) -> Self {
+        self.copy = Some(copy);
+        self
     }
 
     /// Writes what goes into the pipe; 0 when it is full.
@@ -123,6 +135,10 @@ impl Process {
                     if self.printed > self.rules.output_bytes {
                         return Err(self.rules.too_much_output());
                     }
+                    if let Some(copy) = &mut self.copy {
+                        let copied = copy.write_all(&self.buffer[..length]);
+                        copied.map_err(|error| ending::lost("copy what the program prints", &error))?;
+                    }
                     take(&self.buffer[..length])?;
                     if length < READ_BYTES {
                         break;
@@ -151,6 +167,10 @@ impl Process {
         if ended {
             self.take_end()?;
         }
+        if self.is_ending {
+            // It is not the program that is slow: what it left behind has its seconds to end.
+            self.watch.position.tick();
+        }
         self.check()
     }
 
@@ -163,9 +183,13 @@ impl Process {
 
     fn take_end(&mut self) -> Result<(), Reason> {
         let Some(spawner) = &self.spawner else { return Ok(()) };
-        match spawner.ended() {
+        match spawner.heard() {
+            Ok(None) => {
+                self.is_ending = true;
+                Ok(())
+            }
             Ok(ended) => {
-                self.ended = Some(ended);
+                self.ended = ended;
                 Ok(())
             }
             Err(error) => {

@@ -34,7 +34,7 @@ impl Heard {
     fn hear(&mut self, said: &Said<'_>) {
         match said {
             Said::Count(name, amount) => self.count(name, *amount),
-            Said::Status(status) => tracing::debug!(status, "a program says what it does"),
+            Said::Status(status) => self.log.note(&format!("status: {status}")),
             Said::Unknown(line) => {
                 tracing::warn!(line = %String::from_utf8_lossy(line), "a line for the engine that means nothing");
                 self.log(line);

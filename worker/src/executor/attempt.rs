@@ -24,10 +24,11 @@ use super::printed::Printed;
 use super::protocol::Hello;
 use super::sections::Sections;
 use crate::bundles::Bundles;
-use crate::command::{CommandProgram, Pool};
+use crate::command::{CommandProgram, Pool, Trace};
 use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::program::{InputPiece, MapInput, MapTask, Program, Programs, ReduceTask, TaskDone};
+use crate::sandbox::Sandbox;
 use crate::skip::{Skips, narrowed};
 use crate::supervisor::clock::Stopwatch;
 
@@ -46,7 +47,11 @@ pub(crate) struct Attempts<'a> {
     /// Of the attempt that runs.
     log: AttemptLog,
     spawners: Arc<Pool>,
+    /// What commands may touch.
+    sandbox: Option<Sandbox>,
     printed: Option<Printed>,
+    /// Of attempts that somebody looks at.
+    pub(super) trace: Option<Trace>,
     holders: BTreeMap<WorkerId, Option<PathBuf>>,
     /// Whether outputs are fetched from workers that serve them.
     direct: bool,
@@ -118,6 +123,10 @@ impl Batch {
         named.map(|named| (named.index, named.file.url.clone())).collect()
     }
 
+    pub(super) fn is_command(&self) -> bool {
+        self.step().is_ok_and(|step| step.program().kind() == Kind::Command)
+    }
+
     fn step(&self) -> Result<&PlannedStep, Reason> {
         self.plan
             .head
@@ -169,7 +178,9 @@ impl<'a> Attempts<'a> {
             bundles: Arc::new(Bundles::new(&hello.state_dir)),
             log: AttemptLog::default(),
             spawners: Arc::new(Pool::new(hello.scratch.clone())),
+            sandbox: hello.sandbox.clone(),
             printed,
+            trace: None,
             holders: BTreeMap::new(),
             direct: hello.direct,
             peers: Peers::default(),
@@ -193,6 +204,8 @@ impl<'a> Attempts<'a> {
         };
         let is_rough =
             plan.head.steps.get(usize::from(grant.step)).is_some_and(|step| step.program().kind() != Kind::Native);
+        // Nobody who looks at one attempt wants many.
+        let is_rough = is_rough && self.trace.is_none();
         let skips = if plan.may_skip { self.skips_of(token, is_rough)? } else { BTreeMap::new() };
         Ok(Batch { token: token.to_owned(), grant, plan, source, skips })
     }
@@ -302,21 +315,36 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    fn attempt(&mut self, batch: &Batch, task: u32) -> Result<Done, Setback> {
+    /// Runs one task for somebody who looks at it: what it makes is dropped, and nobody is told. Returns what it wrote to its log.
+    pub(super) fn replay(&mut self, batch: &Batch, task: u32) -> (Result<TaskDone, Setback>, Vec<u8>) {
+        self.log = AttemptLog::default();
+        let none = Skips::none();
+        let result = self.made(batch, task, batch.skips.get(&task).unwrap_or(&none));
+        self.clean();
+        (result, self.log.text())
+    }
+
+    /// Runs the code of one task.
+    fn made(&mut self, batch: &Batch, task: u32, skips: &Skips) -> Result<TaskDone, Setback> {
         let step = batch.step()?;
         let Some(fence) = batch.grant.fence_of(task) else {
             return Err(Reason::Worker { message: format!("task {task} is not in its grant") }.into());
         };
         let program = self.program(step, &batch.token)?;
         self.position.begin(fence, 0);
+        let turn = Turn { program: &*program, batch, step, task, fence };
+        match &batch.source {
+            Source::Splits(splits) => Ok(self.map(&turn, splits, skips)?),
+            Source::Table(table) => self.reduce(&turn, table, skips),
+        }
+    }
+
+    fn attempt(&mut self, batch: &Batch, task: u32) -> Result<Done, Setback> {
+        let step = batch.step()?;
         let is_part = step.reduces == 0 || batch.grant.stage == Stage::Reduce;
         let none = Skips::none();
         let skips = batch.skips.get(&task).unwrap_or(&none);
-        let turn = Turn { program: &*program, batch, step, task, fence };
-        let done = match &batch.source {
-            Source::Splits(splits) => self.map(&turn, splits, skips)?,
-            Source::Table(table) => self.reduce(&turn, table, skips)?,
-        };
+        let done = self.made(batch, task, skips)?;
         let made = Made {
             token: &batch.token,
             grant: &batch.grant,
@@ -346,7 +374,8 @@ impl<'a> Attempts<'a> {
                 let token = token.to_owned();
                 let link =
                     move |files: &[BundleFile], directory: &Path| bundles.link(&coordinator, &token, files, directory);
-                Ok(Arc::new(CommandProgram::new(command.clone(), Arc::clone(&self.spawners), Box::new(link))))
+                let place = (self.sandbox.clone(), self.trace.clone());
+                Ok(Arc::new(CommandProgram::new(command.clone(), Arc::clone(&self.spawners), Box::new(link), place)))
             }
             UserCode::Wasm(wasm) => self.wasm(wasm, token),
         }

@@ -13,6 +13,7 @@ mod outputs;
 mod pipe;
 mod printed;
 mod protocol;
+mod replay;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub(crate) use outputs::file_body;
 pub(crate) use pipe::ChannelLink;
 pub(crate) use printed::{Printed, left_behind};
 pub(crate) use protocol::{Hello, LINE_BYTES, Order, RangeResult, Reply};
+pub use replay::{Replay, Replayed, replay};
 
 use crate::command::{self, SPAWNER_ARGUMENT};
 use crate::config::EXECUTOR_ARGUMENT;

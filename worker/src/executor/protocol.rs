@@ -6,6 +6,8 @@ use gristmill_common::wire::Outcome;
 use gristmill_common::{Digest, TaskRange, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::Sandbox;
+
 /// A line is never longer: results are flushed long before.
 pub(crate) const LINE_BYTES: u64 = 256 << 20;
 
@@ -40,6 +42,8 @@ pub(crate) struct Hello {
     pub(crate) outputs: PathBuf,
     /// A directory of its own.
     pub(crate) scratch: PathBuf,
+    /// What commands may touch; anything when absent.
+    pub(crate) sandbox: Option<Sandbox>,
 }
 
 /// What an executor says.

@@ -101,6 +101,7 @@ fn hello(url: String, dir: &tempfile::TempDir) -> Hello {
         state_dir: dir.path().to_owned(),
         outputs: dir.path().join("outputs"),
         scratch: dir.path().join("scratch"),
+        sandbox: None,
     }
 }
 

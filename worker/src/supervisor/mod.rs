@@ -417,6 +417,7 @@ fn hello(config: &WorkerConfig, state: &StateDir) -> Hello {
         state_dir: config.state_dir.clone(),
         outputs: state.outputs(),
         scratch: state.scratch(),
+        sandbox: config.sandbox.clone(),
     }
 }
 

@@ -9,6 +9,7 @@ mod jobs;
 mod logs;
 mod older_worker;
 mod refusals;
+mod replay;
 mod wire;
 mod worker;
 mod world;

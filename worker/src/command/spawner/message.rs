@@ -13,6 +13,8 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::Sandbox;
+
 /// A message is never longer: arguments and environment fit what a kernel takes (2 MiB).
 const MESSAGE_BYTES: u32 = 16 << 20;
 
@@ -45,6 +47,8 @@ pub(crate) struct Start {
     pub(crate) directory_bytes: u64,
     /// Most processes and threads.
     pub(crate) processes: u64,
+    /// What it may touch; anything that this user may when absent.
+    pub(crate) sandbox: Option<Sandbox>,
 }
 
 /// What a spawner says.
@@ -62,6 +66,8 @@ pub(crate) enum Reply {
         /// The system's number for it.
         errno: i32,
     },
+    /// The program itself ended; what it left behind is being ended.
+    Ending,
     /// The program ended, and nothing that it started is left.
     Ended(Ended),
 }

@@ -71,7 +71,9 @@ impl Pool {
                 self.put_back(spawner);
                 Err(refused(errno, argv.first().map_or("", String::as_str), &directory))
             }
-            Ok(Reply::Ready | Reply::Ended(_)) => Err(lost("understand the spawner", &"it answers something else")),
+            Ok(Reply::Ready | Reply::Ending | Reply::Ended(_)) => {
+                Err(lost("understand the spawner", &"it answers something else"))
+            }
             Err(error) => Err(lost("hear from the spawner", &error)),
         }
     }
@@ -141,14 +143,26 @@ impl Spawner {
         message::send(&self.socket, &Request::End { gently }, &[])
     }
 
-    /// Waits until the program and all that it started have ended. A spawner that died, by a signal of the program perhaps,
+    /// Hears what became of the program; `None` when it has ended and what it left behind has not. A spawner that died, by a signal of the program perhaps,
     /// took the program along; what shares its group goes too.
-    pub(crate) fn ended(&self) -> io::Result<Ended> {
+    pub(crate) fn heard(&self) -> io::Result<Option<Ended>> {
         match self.reply() {
-            Ok(Reply::Ended(ended)) => Ok(ended),
+            Ok(Reply::Ending) => Ok(None),
+            Ok(Reply::Ended(ended)) => Ok(Some(ended)),
             other => {
                 let _ = self.group.map(|group| kill_process_group(group, Signal::KILL));
                 Err(other.err().unwrap_or_else(|| io::Error::other("it answers something else")))
+            }
+        }
+    }
+}
+
+impl Spawner {
+    /// Waits until the program and all that it started have ended.
+    pub(crate) fn ended(&self) -> io::Result<Ended> {
+        loop {
+            if let Some(ended) = self.heard()? {
+                return Ok(ended);
             }
         }
     }

@@ -51,6 +51,7 @@ pub(crate) fn main() -> ExitCode {
     let served = io::stdin().as_fd().try_clone_to_owned().and_then(|socket| {
         // User code gets descriptors of its own; this one is the executor's.
         rustix::stdio::dup2_stdin(fs::File::open("/dev/null")?)?;
+        start::keep_descriptors()?;
         set_child_subreaper(Some(rustix::process::getpid()))?;
         serve(&UnixStream::from(socket))
     });
@@ -99,6 +100,10 @@ fn watch(socket: &UnixStream, order: &Start, pid: Pid, before: u64) -> (Ended, b
         let ready = poll(&mut fds, Some(&timespec(looks.wait)));
         let (asked, died) = (!fds[0].revents().is_empty(), fds.get(1).is_none_or(|fd| !fd.revents().is_empty()));
         if died && has_ended(pid) {
+            // What is left may take its time; that is not the program's.
+            if send(socket, &Reply::Ending, &[]).is_err() {
+                return (end_all(order, pid, true), true);
+            }
             return (end_all(order, pid, true), false);
         }
         if asked {

@@ -1,15 +1,16 @@
 //! Starts a program: its own process group, its limits, its descriptors and nothing else.
 //!
-//! The one piece of unsafe code is the hook between fork and exec: there is no other place where limits can be set for
-//! the program and not for the spawner. It makes system calls only: no allocation, no lock.
+//! Unsafe is the hook between fork and exec: there is no other place where limits can be set for the program and not for the
+//! spawner. It makes system calls only: no allocation, no lock. And descriptors that are known by their numbers alone.
 
-#![expect(unsafe_code, reason = "the hook between fork and exec")]
+#![expect(unsafe_code, reason = "the hook between fork and exec; descriptors by their numbers")]
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setpriority_process, setrlimit,
 };
@@ -44,6 +45,19 @@ impl Backstop {
     }
 }
 
+/// Keeps descriptors that this process was started with, which whoever started the worker may have left open, from programs.
+pub(super) fn keep_descriptors() -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(fd) = entry?.file_name().to_str().and_then(|fd| fd.parse().ok()).filter(|fd| *fd > 2) else {
+            continue;
+        };
+        // SAFETY: this process has one thread, so that what is listed stays open while it is listed.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        fcntl_setfd(fd, FdFlags::CLOEXEC)?;
+    }
+    Ok(())
+}
+
 /// Starts the program and returns its process.
 pub(super) fn start(
     order: &Start,
@@ -68,6 +82,9 @@ pub(super) fn start(
         (Resource::Data, order.memory_bytes.map(|bytes| bytes.saturating_mul(4).saturating_add(DATA_BYTES))),
     ];
     let nice = backstop.nice;
+    // Opened here: between fork and exec nothing may be allocated.
+    let rules = order.sandbox.as_ref().map(|sandbox| sandbox.rules(&order.directory)).transpose();
+    let mut rules = rules.map_err(io::Error::other)?;
     // SAFETY: between fork and exec; the closure makes system calls and compares numbers, nothing else.
     unsafe {
         command.pre_exec(move || {
@@ -78,6 +95,9 @@ pub(super) fn start(
                 setrlimit(resource, Rlimit { current: Some(hard), maximum: Some(hard) })?;
             }
             set_parent_process_death_signal(Some(Signal::KILL))?;
+            if let Some(rules) = rules.take() {
+                rules.restrict_self().map_err(|_| io::Error::from(Errno::PERM))?;
+            }
             Ok(())
         });
     }
