@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Bytes of input, with a suffix such as 256M or 4G; each workload has its own default
     #[arg(long, value_parser = parse_size)]
     pub(crate) size: Option<u64>,
-    /// Memory that W3 may use, with a suffix such as 512M; as much as there is when left out
+    /// Memory of GNU sort in W3 (its -S), with a suffix such as 512M; 8G when left out
     #[arg(long, value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
     /// Contenders beside Gristmill, or `all`

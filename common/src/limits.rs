@@ -135,6 +135,8 @@ pub const SPLIT_POINT_BYTES: usize = 128;
 pub const SORT_PART_BYTES: u64 = 128 << 20;
 /// Most parts of a sort where the spec does not say how many there are.
 pub const SORT_PARTS: u64 = 1_000;
+/// Lines that `top-k` finds, at most: each task holds so many in memory.
+pub const TOP_LINES: u64 = 1_000_000;
 /// Uncompressed bytes of one block of a run; a larger record gets a block of its own.
 pub const BLOCK_BYTES: usize = 256 << 10;
 /// Default number of reduce tasks (spec: `partitions`).

@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use clap::Args;
+use gristmill_common::limits;
 use gristmill_common::spec::StepSpec;
 
 use super::columns::{ColumnFlags, Columns};
@@ -84,7 +85,7 @@ pub(super) struct CountFlags {
     columns: ColumnFlags,
 
     /// Only the N most frequent, most frequent first
-    #[arg(long, value_name = "N", id = "count_top", value_parser = clap::value_parser!(u64).range(1..=super::top_k::TOP_MAX))]
+    #[arg(long, value_name = "N", id = "count_top", value_parser = clap::value_parser!(u64).range(1..=limits::TOP_LINES))]
     top: Option<u64>,
 }
 

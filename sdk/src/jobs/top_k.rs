@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use clap::Args;
+use gristmill_common::limits;
 use gristmill_common::order::{SortKey, SortRule, TotalOrder};
 use gristmill_common::spec::StepSpec;
 
@@ -15,13 +16,11 @@ use crate::typed::{Emit, Job, Lines, Mapper, Reducer, Values};
 
 /// The name of the job.
 pub(super) const TOP_K: &str = "top-k";
-/// Most lines that are kept: each task holds so many in memory.
-pub(super) const TOP_MAX: u64 = 1_000_000;
 
 #[derive(Args, Clone, PartialEq, Eq, Debug)]
 pub(super) struct TopFlags {
     /// How many lines
-    #[arg(short = 'n', long = "count", value_name = "N", id = "top_count", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=TOP_MAX))]
+    #[arg(short = 'n', long = "count", value_name = "N", id = "top_count", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=limits::TOP_LINES))]
     count: u64,
 
     /// The field whose value ranks a line, counted from 1, or `last` [default: the whole line]
