@@ -385,7 +385,8 @@ impl Supervisor {
             tracing::info!("the coordinator does not answer, and nothing is left to hand over");
             return true;
         }
-        if is_alone && !std::mem::replace(&mut self.said_alone, true) {
+        // Also while something runs: it may need the coordinator to go on.
+        if self.polls.is_failing() && !std::mem::replace(&mut self.said_alone, true) {
             let limit_s = (limits::WORKER_DRAIN_MS - waited_ms).div_ceil(1_000);
             tracing::warn!(
                 unacked = self.exchange.unacked(), state = %self.state.path().display(), limit_s,
