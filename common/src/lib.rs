@@ -33,6 +33,7 @@ pub mod api;
 pub mod command_line;
 pub mod digest;
 pub mod fields;
+pub mod format;
 pub mod grant;
 pub mod ids;
 pub mod limits;

@@ -6,6 +6,8 @@
 pub const PROTOCOL: u32 = 2;
 /// First version whose workers can leave records out.
 pub const PROTOCOL_THAT_SKIPS: u32 = 2;
+/// First version whose workers read formats other than lines, and files packed with anything but gzip.
+pub const PROTOCOL_THAT_READS_FORMATS: u32 = 2;
 
 /// Tasks in one job: keeps the scheduler's tables under 300 MiB at 300 bytes per task.
 pub const TASKS_PER_JOB: u64 = 1_000_000;
@@ -101,6 +103,13 @@ pub const PROGRAMS: usize = 256;
 
 /// A line or a key, in bytes: longer ones fail the attempt with the file and offset.
 pub const LINE_BYTES: usize = 64 << 20;
+/// Times its own size that a packed input file may unpack to beyond [`INPUT_SLACK_BYTES`]: gzip cannot pass 1,032, and what
+/// passes this holds nothing but the same few bytes.
+pub const INPUT_RATIO: u64 = 5_000;
+/// What any packed input file may unpack to, in bytes.
+pub const INPUT_SLACK_BYTES: u64 = 1 << 30;
+/// Window of a Zstandard frame, as a power of two: a reader holds one.
+pub const ZSTD_WINDOW_LOG: u32 = 27;
 /// Target size of a split, in bytes, when the input is large (spec: `split.bytes`).
 pub const SPLIT_BYTES: u64 = 64 << 20;
 /// Smallest split that is made when the input is small, in bytes: below it a task costs more than its work.

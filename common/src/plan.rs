@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::format::InputFormat;
 use crate::limits;
 use crate::order::PlannedOrder;
 use crate::program::{Command, Program, Wasm};
@@ -58,6 +59,26 @@ pub enum Compression {
     None,
     /// gzip, perhaps of several members: one split reads the whole file.
     Gzip,
+    /// bzip2, perhaps of several streams.
+    Bzip2,
+    /// Zstandard, perhaps of several frames.
+    Zstd,
+    /// LZ4 frames.
+    Lz4,
+}
+
+impl Compression {
+    /// Returns the word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Bzip2 => "bzip2",
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+        }
+    }
 }
 
 /// One step of a plan.
@@ -88,6 +109,13 @@ pub struct PlannedStep {
     /// The order of all records, of a sort.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Box<PlannedOrder>>,
+    /// What the files hold that the step reads: the first one's; lines for later steps.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub input_format: InputFormat,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl PlannedStep {
@@ -204,7 +232,15 @@ impl Plan {
             input_files: self.head.files.len() as u64,
             input_bytes: self.head.files.iter().map(|file| file.bytes).sum(),
             roots,
+            protocol: self.protocol(),
         }
+    }
+
+    /// Returns the first version of the exchange whose workers can run it.
+    fn protocol(&self) -> u32 {
+        let is_newer = |file: &PinnedFile| !matches!(file.compression, Compression::None | Compression::Gzip);
+        let has_format = self.head.steps.iter().any(|step| step.input_format != InputFormat::default());
+        if has_format || self.head.files.iter().any(is_newer) { limits::PROTOCOL_THAT_READS_FORMATS } else { 0 }
     }
 }
 
@@ -223,6 +259,9 @@ pub struct PlanSummary {
     /// Directories under which a worker must be allowed to read, as absolute paths; empty when the inputs are in the store.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<String>,
+    /// Workers of an earlier protocol cannot read the plan; 0 when all can.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub protocol: u32,
 }
 
 impl PlanSummary {

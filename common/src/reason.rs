@@ -80,6 +80,13 @@ pub enum Reason {
         /// Where reading stopped.
         at: Option<Place>,
     },
+    /// A record is not of the input's format: a row with too few fields, a text that is no JSON, a short last record.
+    BadRecord {
+        /// What is wrong with it.
+        message: String,
+        /// The record.
+        at: Option<Place>,
+    },
     /// A map output could not be read or was damaged. Charged to the map, which runs again.
     LostOutput {
         /// The map whose output it was.
@@ -115,7 +122,8 @@ impl Reason {
             | Self::OutOfMemory { .. }
             | Self::Limit { .. }
             | Self::InputChanged { .. }
-            | Self::InputUnreadable { .. } => true,
+            | Self::InputUnreadable { .. }
+            | Self::BadRecord { .. } => true,
             Self::LostOutput { .. } | Self::Unreachable { .. } | Self::Worker { .. } => false,
         }
     }
@@ -123,7 +131,7 @@ impl Reason {
     /// Says whether another attempt must end the same way, so that none is made.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::InputChanged { .. })
+        matches!(self, Self::InputChanged { .. } | Self::BadRecord { .. })
     }
 
     /// Adds the record that user code was given, where the reason names none.
@@ -152,7 +160,8 @@ impl Reason {
             | Self::TimedOut { at, .. }
             | Self::OutOfMemory { at, .. }
             | Self::Limit { at, .. }
-            | Self::InputUnreadable { at, .. } => Some(at),
+            | Self::InputUnreadable { at, .. }
+            | Self::BadRecord { at, .. } => Some(at),
             Self::InputChanged { .. } | Self::LostOutput { .. } | Self::Unreachable { .. } | Self::Worker { .. } => {
                 None
             }
@@ -169,7 +178,8 @@ impl Reason {
             | Self::TimedOut { at, .. }
             | Self::OutOfMemory { at, .. }
             | Self::Limit { at, .. }
-            | Self::InputUnreadable { at, .. } => at.as_ref(),
+            | Self::InputUnreadable { at, .. }
+            | Self::BadRecord { at, .. } => at.as_ref(),
             Self::InputChanged { .. } | Self::LostOutput { .. } | Self::Unreachable { .. } | Self::Worker { .. } => {
                 None
             }
@@ -188,6 +198,7 @@ impl fmt::Display for Reason {
             Self::Limit { message, .. } => write!(f, "limit: {message}")?,
             Self::InputChanged { message } => write!(f, "input changed: {message}")?,
             Self::InputUnreadable { message, .. } => write!(f, "input unreadable: {message}")?,
+            Self::BadRecord { message, .. } => write!(f, "bad record: {message}")?,
             Self::LostOutput { map, fence, message } => write!(f, "output of {map} ({fence}) lost: {message}")?,
             Self::Unreachable { map, fence } => write!(f, "output of {map} ({fence}) cannot be reached from here")?,
             Self::Worker { message } => write!(f, "worker: {message}")?,

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::format::InputFormat;
 use crate::limits;
 use crate::order::TotalOrder;
 use crate::problem::Problem;
-use crate::program::{Command, Program, Wasm};
+use crate::program::{Command, InputForm, Program, Wasm};
 
 /// What to compute, from what, and where the result goes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct JobSpec {
     pub name: String,
     /// What the first step reads, in this order.
     pub inputs: Vec<Input>,
+    /// What input files hold.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub input_format: InputFormat,
     /// How inputs are cut into splits.
     #[serde(default, skip_serializing_if = "is_default")]
     pub split: Split,
@@ -254,6 +258,7 @@ impl JobSpec {
         Self {
             name: name.into(),
             inputs,
+            input_format: InputFormat::default(),
             split: Split::default(),
             steps,
             output: OutputSpec::default(),
@@ -293,6 +298,7 @@ impl JobSpec {
     pub fn check(&self) -> Result<(), Problem> {
         check_name(&self.name)?;
         check_inputs(&self.inputs)?;
+        self.input_format.check()?;
         if self.steps.is_empty() || self.steps.len() > limits::STEPS_PER_JOB {
             let detail = format!("1 to {} steps are allowed, here are {}", limits::STEPS_PER_JOB, self.steps.len());
             return Err(Problem::at("/steps", detail));
@@ -305,6 +311,7 @@ impl JobSpec {
                 return Err(Problem::at(format!("/steps/{index}/order"), detail));
             }
         }
+        self.check_format()?;
         between("/split/bytes", self.split.bytes, limits::SPLIT_FLOOR_BYTES, 1 << 40)?;
         between("/split/records", self.split.records, 1, u64::MAX)?;
         between("/split/lines", self.split.lines, 1, u64::MAX)?;
@@ -319,6 +326,41 @@ impl JobSpec {
         self.check_faults()?;
         self.check_shares()?;
         self.output.check()
+    }
+
+    /// Refuses what does not go with the format of the input.
+    fn check_format(&self) -> Result<(), Problem> {
+        if self.input_format.is_plain_lines() {
+            return Ok(());
+        }
+        let word = self.input_format.word();
+        if matches!(self.inputs.as_slice(), [Input::Generated(_)]) {
+            return Err(Problem::at("/input_format", "a generated input has no files, and so no format"));
+        }
+        if self.split.lines.is_some() && !self.input_format.is_of_lines() {
+            return Err(Problem::at("/split/lines", format!("`{word}` is not cut by lines; use `bytes`, or nothing")));
+        }
+        if self.steps.iter().any(|step| step.order.is_some()) {
+            return Err(Problem::at("/steps/0/order", format!("a sort reads lines, not `{word}`")));
+        }
+        let (streaming, has_mapper) = match self.steps.first().map(StepSpec::program) {
+            Some(Program::Command(command)) => (&command.streaming, command.mapper.is_some()),
+            Some(Program::Wasm(wasm)) => (&wasm.streaming, wasm.mapper.is_some()),
+            Some(Program::Native(_)) | None => return Ok(()),
+        };
+        if streaming.input != InputForm::Line {
+            return Err(Problem::at(
+                "/input_format",
+                format!("`streaming.input` is for lines: `{word}` says it itself"),
+            ));
+        }
+        if self.input_format.is_binary() && !has_mapper {
+            return Err(Problem::at(
+                "/steps/0",
+                format!("without a mapper lines pass, and `{word}` has none: name one"),
+            ));
+        }
+        Ok(())
     }
 
     /// Refuses what the types can say and nothing does yet.

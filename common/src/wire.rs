@@ -162,8 +162,11 @@ pub struct Done {
 pub struct Skipped {
     /// Where it is.
     pub at: Place,
-    /// What user code did with it.
+    /// What user code did with it, or what is wrong with it.
     pub why: String,
+    /// Whether the reader of the input left it out by itself, because it is not of the input's format.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_reader: bool,
 }
 
 /// A map output or a part: a run file of the `runs` crate (one partition for a part).

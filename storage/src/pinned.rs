@@ -15,7 +15,7 @@ use crate::roots::Roots;
 use crate::url::{Location, file_url};
 
 /// First bytes of a file that [`compression_of`] needs.
-pub const HEAD_BYTES: usize = 10;
+pub const HEAD_BYTES: usize = 18;
 
 /// Pins a file: its size, its version and, from its first bytes, how it is packed.
 ///
@@ -39,20 +39,27 @@ fn version(metadata: &Metadata) -> String {
 /// Tells from a file's first bytes how it is packed; the name is never asked.
 ///
 /// # Errors
-/// [`StorageError::Unsupported`] for zstd, bzip2, xz and lz4, naming the file.
+/// [`StorageError::Unsupported`] for xz, naming the file.
 pub fn compression_of(name: &str, head: &[u8]) -> Result<Compression, StorageError> {
-    let bzip2 = head.len() >= 10 && head.starts_with(b"BZh") && head[3].is_ascii_digit();
-    let kind = match head {
-        [0x1f, 0x8b, ..] => return Ok(Compression::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
-        [0x04, 0x22, 0x4d, 0x18, ..] => "lz4",
-        // The magic of a block, or of the end of an empty stream: text may begin with the letters alone.
-        [.., 0x31, 0x41, 0x59, 0x26, 0x53, 0x59] | [.., 0x17, 0x72, 0x45, 0x38, 0x50, 0x90] if bzip2 => "bzip2",
-        _ => return Ok(Compression::None),
+    // The magic of a block, or of the end of an empty stream: text may begin with the letters alone.
+    let bzip2 = |rest: &[u8]| {
+        [[0x31, 0x41, 0x59, 0x26, 0x53, 0x59], [0x17, 0x72, 0x45, 0x38, 0x50, 0x90]]
+            .iter()
+            .any(|magic| rest.starts_with(magic))
     };
-    let why = format!("it is compressed with {kind}, which is not built yet; unpack it, or pack it with gzip");
-    Err(StorageError::Unsupported { what: name.to_owned(), why })
+    match head {
+        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
+        // Files of pzstd begin with a skippable frame of four bytes.
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, _, _, _, _, 0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
+        [0x04, 0x22, 0x4d, 0x18, ..] => Ok(Compression::Lz4),
+        [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..] if bzip2(rest) => Ok(Compression::Bzip2),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            let why = "it is compressed with xz, which is not built; unpack it, or pack it with zstd".to_owned();
+            Err(StorageError::Unsupported { what: name.to_owned(), why })
+        }
+        _ => Ok(Compression::None),
+    }
 }
 
 /// Opens an input file of a plan and checks that it is what was planned. Blocks: for executors' threads.

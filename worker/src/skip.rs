@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use gristmill_common::reason::bounded;
 use gristmill_common::wire::Skipped;
-use gristmill_common::{Place, Reason};
+use gristmill_common::{Place, Reason, limits};
 
 use crate::program::TaskDone;
 
@@ -24,6 +25,9 @@ pub struct Skips {
     passed: AtomicU64,
     /// The last of those many.
     last: Mutex<Option<Place>>,
+    /// Records that are not of the input's format are left out and listed.
+    takes_bad: bool,
+    bad: Mutex<Vec<Skipped>>,
     records: Vec<(Skipped, AtomicBool)>,
     by_offset: HashMap<u64, Vec<usize>>,
 }
@@ -33,6 +37,42 @@ impl Skips {
     #[must_use]
     pub fn none() -> Self {
         Self::default()
+    }
+
+    /// As this, for a job that leaves out records that are not of its input's format.
+    #[must_use]
+    pub fn taking_bad(mut self) -> Self {
+        self.takes_bad = true;
+        self
+    }
+
+    /// Says whether records that are not of the input's format are left out.
+    #[must_use]
+    pub fn takes_bad(&self) -> bool {
+        self.takes_bad
+    }
+
+    /// Forgets what an earlier run of the task left out.
+    pub(crate) fn begin(&self) {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Leaves out a record that is not of the input's format.
+    ///
+    /// # Errors
+    /// [`Reason::BadRecord`] when none may be left out, or no more.
+    pub(crate) fn bad(&self, file: &str, offset: u64, why: &str) -> Result<(), Reason> {
+        let at = Place { file: file.to_owned(), offset };
+        if !self.takes_bad {
+            return Err(Reason::BadRecord { message: bounded(why.to_owned()), at: Some(at) });
+        }
+        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        if bad.len() >= limits::SKIPS_PER_REPORT {
+            let message = format!("more than {} bad records in one split, the last one: {why}", bad.len());
+            return Err(Reason::BadRecord { message: bounded(message), at: Some(at) });
+        }
+        bad.push(Skipped { at, why: bounded(why.to_owned()), by_reader: true });
+        Ok(())
     }
 
     /// For a task that failed at a record before; these are left out.
@@ -56,7 +96,7 @@ impl Skips {
     /// As this, for the first records only.
     fn first(&self, most: u64) -> Self {
         let records = self.records.iter().map(|(record, _)| record.clone()).collect();
-        Self { is_rough: self.is_rough, most: Some(most), ..Self::careful(records) }
+        Self { is_rough: self.is_rough, takes_bad: self.takes_bad, most: Some(most), ..Self::careful(records) }
     }
 
     /// Says whether the record that is read last says nothing about the one that the program fails at.
@@ -93,7 +133,9 @@ impl Skips {
     #[must_use]
     pub fn left_out(&self) -> Vec<Skipped> {
         let met = self.records.iter().filter(|(_, is_met)| is_met.load(Ordering::Relaxed));
-        met.map(|(record, _)| record.clone()).collect()
+        let mut left_out: Vec<Skipped> = met.map(|(record, _)| record.clone()).collect();
+        left_out.extend(self.bad.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        left_out
     }
 }
 
@@ -152,7 +194,11 @@ mod tests {
 
     #[test]
     fn records_are_left_out_by_file_and_offset() {
-        let record = |file: &str, offset| Skipped { at: Place { file: file.to_owned(), offset }, why: "no".to_owned() };
+        let record = |file: &str, offset| Skipped {
+            at: Place { file: file.to_owned(), offset },
+            why: "no".to_owned(),
+            by_reader: false,
+        };
         let skips = Skips::careful(vec![record("a", 5), record("b", 5), record("a", 9)]);
         assert!(skips.leaves_out("b", 5) && !skips.leaves_out("b", 9) && !skips.leaves_out("c", 5));
         assert!(skips.leaves_out("a", 9));

@@ -357,8 +357,14 @@ mod tests {
         let inputs = vec![Input::Generated(Generated { generate: 1 })];
         let spec = Box::new(JobSpec::new("job", inputs, vec![StepSpec::native("numbers")]));
         let shapes = vec![StepShape { maps: 1, reduces: 0 }];
-        let plan =
-            PlanSummary { digest: Digest::of(b"plan"), shapes, input_files: 0, input_bytes: 0, roots: Vec::new() };
+        let plan = PlanSummary {
+            digest: Digest::of(b"plan"),
+            shapes,
+            input_files: 0,
+            input_bytes: 0,
+            roots: vec![],
+            protocol: 0,
+        };
         let output = Output { records: 0, bytes: 0, text_bytes: 0, digest: "0".repeat(16), at: Location::Nothing };
         let won = Entry::Won {
             job,

@@ -24,8 +24,9 @@ pub(super) fn count(total: u64, bytes: Option<u64>) -> u64 {
     count.max(1)
 }
 
-/// Cuts the files into about `count` splits; at least one, perhaps an empty one. Empty files are in no split.
-pub(super) fn cut(files: &[PinnedFile], count: u64) -> Vec<Vec<Piece>> {
+/// Cuts the files into about `count` splits; at least one, perhaps an empty one. Empty files are in no split. Packed files
+/// stay whole, and all files where `whole` says so.
+pub(super) fn cut(files: &[PinnedFile], count: u64, whole: bool) -> Vec<Vec<Piece>> {
     let total: u64 = files.iter().map(|file| file.bytes).sum();
     let slack = total / count.max(1) / SLACK;
     // u128: the product of two u64 fits.
@@ -35,16 +36,17 @@ pub(super) fn cut(files: &[PinnedFile], count: u64) -> Vec<Vec<Piece>> {
     for (index, file) in files.iter().enumerate() {
         let end = offset + file.bytes;
         let mut start = offset;
+        let whole = whole || file.compression != Compression::None;
         while next < count && cut_at(next) < end {
-            let at = moved(cut_at(next), offset, end, file.compression, slack);
-            push(&mut splits, index, file.compression, start - offset..at.max(start) - offset);
+            let at = moved(cut_at(next), offset, end, whole, slack);
+            push(&mut splits, index, whole, start - offset..at.max(start) - offset);
             start = at.max(start);
             if splits.last().is_some_and(|split| !split.is_empty()) {
                 splits.push(Vec::new());
             }
             next += 1;
         }
-        push(&mut splits, index, file.compression, start - offset..end - offset);
+        push(&mut splits, index, whole, start - offset..end - offset);
         offset = end;
     }
     if splits.len() > 1 && splits.last().is_some_and(Vec::is_empty) {
@@ -63,22 +65,27 @@ pub(super) fn apart(splits: Vec<Vec<Piece>>) -> Vec<Vec<Piece>> {
 }
 
 /// Moves a cut to an edge of the file it falls in, where it may not or need not be inside.
-fn moved(at: u64, start: u64, end: u64, compression: Compression, slack: u64) -> u64 {
+fn moved(at: u64, start: u64, end: u64, whole: bool, slack: u64) -> u64 {
     let (before, after) = (at - start, end - at);
     let nearer = if before < after { start } else { end };
-    match compression {
-        Compression::Gzip => nearer,
-        Compression::None if before.min(after) < slack => nearer,
-        Compression::None => at,
-    }
+    if whole || before.min(after) < slack { nearer } else { at }
 }
 
-fn push(splits: &mut [Vec<Piece>], file: usize, compression: Compression, range: std::ops::Range<u64>) {
-    debug_assert!(compression == Compression::None || range.is_empty() || range.start == 0);
+fn push(splits: &mut [Vec<Piece>], file: usize, whole: bool, range: std::ops::Range<u64>) {
+    debug_assert!(!whole || range.is_empty() || range.start == 0);
     if let Some(split) = splits.last_mut().filter(|_| !range.is_empty()) {
         // Files are at most `INPUT_FILES`.
         split.push(Piece { file: file as u32, start: range.start, end: range.end });
     }
+}
+
+/// A split for each file that is not empty; at least one, perhaps an empty one.
+pub(super) fn each(files: &[PinnedFile]) -> Vec<Vec<Piece>> {
+    let filled = files.iter().enumerate().filter(|(_, file)| file.bytes > 0);
+    // Files are at most `INPUT_FILES`.
+    let splits = filled.map(|(index, file)| vec![Piece { file: index as u32, start: 0, end: file.bytes }]);
+    let splits: Vec<_> = splits.collect();
+    if splits.is_empty() { vec![Vec::new()] } else { splits }
 }
 
 /// Divides splits of too many files.
@@ -117,7 +124,7 @@ mod tests {
 
     fn spread(sizes: &[u64], bytes: Option<u64>) -> Vec<u64> {
         let files = plain(sizes);
-        self::sizes(&cut(&files, count(sizes.iter().sum(), bytes)))
+        self::sizes(&cut(&files, count(sizes.iter().sum(), bytes), false))
     }
 
     #[test]
@@ -136,7 +143,7 @@ mod tests {
 
     #[test]
     fn each_file_of_a_command_has_splits_of_its_own() {
-        let alone = |sizes: &[u64], count| self::sizes(&apart(cut(&plain(sizes), count)));
+        let alone = |sizes: &[u64], count| self::sizes(&apart(cut(&plain(sizes), count, false)));
         assert_eq!(alone(&[10, 0, 20, 30], 1), [10, 20, 30]);
         assert_eq!(alone(&[100, 5, 100], 2), [100, 5, 100]);
         assert_eq!(alone(&[], 1), [0]);
@@ -155,7 +162,7 @@ mod tests {
     fn packed_files_stay_whole() {
         let gzip = |bytes| file(bytes, Compression::Gzip);
         let files = [gzip(5_000), file(1_000, Compression::None), gzip(10), gzip(10), gzip(900)];
-        let splits = cut(&files, count(6_920, Some(500)));
+        let splits = cut(&files, count(6_920, Some(500)), false);
         for piece in splits.iter().flatten().filter(|piece| piece.file != 1) {
             assert_eq!((piece.start, piece.end), (0, files[piece.file as usize].bytes), "{splits:?}");
         }
@@ -170,14 +177,25 @@ mod tests {
                 file(sizes[1], Compression::Gzip),
                 file(sizes[2], Compression::None),
             ];
-            assert_eq!(self::sizes(&cut(&files, 2)), expected);
+            assert_eq!(self::sizes(&cut(&files, 2, false)), expected);
         }
+    }
+
+    #[test]
+    fn files_stay_whole_where_the_format_says_so() {
+        let files = plain(&[5_000, 0, 1_000, 40]);
+        let splits = cut(&files, count(6_040, Some(500)), true);
+        for piece in splits.iter().flatten() {
+            assert_eq!((piece.start, piece.end), (0, files[piece.file as usize].bytes), "{splits:?}");
+        }
+        assert_eq!(each(&files).iter().map(|split| split[0].file).collect::<Vec<_>>(), [0, 2, 3]);
+        assert_eq!(each(&plain(&[0])), [[]]);
     }
 
     #[test]
     fn a_split_opens_only_so_many_files() {
         let files = plain(&vec![1; limits::FILES_PER_SPLIT + 1]);
-        let splits = cut(&files, 1);
+        let splits = cut(&files, 1, false);
         assert_eq!(splits.iter().map(Vec::len).collect::<Vec<_>>(), [5_001, 5_000]);
     }
 
@@ -192,7 +210,7 @@ mod tests {
                 .collect();
             let total: u64 = files.iter().map(|file| file.bytes).sum();
             let count = count(total, bytes);
-            let splits = cut(&files, count);
+            let splits = cut(&files, count, false);
             prop_assert!(splits.len() as u64 <= count);
             prop_assert!(!splits.is_empty());
             prop_assert!(splits.len() == 1 || splits.iter().all(|split| !split.is_empty()));

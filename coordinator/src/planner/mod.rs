@@ -11,6 +11,7 @@ mod sample;
 
 use std::sync::Arc;
 
+use gristmill_common::format::InputFormat;
 use gristmill_common::order::PlannedOrder;
 use gristmill_common::plan::{PinnedFile, Plan, PlanHead, PlanSummary, PlannedStep, Splits};
 use gristmill_common::program::Kind;
@@ -100,11 +101,16 @@ async fn cut(spec: &JobSpec, files: &[PinnedFile], store: &Store, roots: &Roots)
         check_tasks(splits.len() as u64, "/split/lines", "give more lines to a split")?;
         return Ok(Splits::Files(splits));
     }
+    if let InputFormat::WholeFile(_) = spec.input_format {
+        let splits = cuts::each(files);
+        check_tasks(splits.len() as u64, "/inputs", "each file is a task: give fewer files")?;
+        return Ok(Splits::Files(splits));
+    }
     let total: u64 = files.iter().map(|file| file.bytes).sum();
     let count = cuts::count(total, spec.split.bytes);
     let pointer = if spec.split.bytes.is_some() { "/split/bytes" } else { "/inputs" };
     check_tasks(count, pointer, "give more bytes to a split")?;
-    let splits = cuts::cut(files, count);
+    let splits = cuts::cut(files, count, spec.input_format.uncut().is_some());
     let is_command = spec.steps.first().is_some_and(|step| step.program().kind() == Kind::Command);
     let splits = if is_command { cuts::apart(splits) } else { splits };
     check_tasks(splits.len() as u64, pointer, "give more bytes to a split")?;
@@ -135,6 +141,7 @@ fn assemble(spec: &JobSpec, files: Vec<PinnedFile>, splits: Splits) -> Result<Pl
             sort_budget_bytes: spec.sort_budget_bytes,
             fan_in: limits::FAN_IN,
             order: None,
+            input_format: if steps.is_empty() { spec.input_format.clone() } else { InputFormat::default() },
         };
         maps = planned.parts();
         steps.push(planned);

@@ -6,12 +6,14 @@
 
 use std::io::{Read, Seek as _, SeekFrom};
 
+use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
 use futures_util::TryStreamExt as _;
 use gristmill_common::order::{SortRule, SplitPoint, TotalOrder, split_points};
 use gristmill_common::plan::{Compression, PinnedFile, Splits};
 use gristmill_common::{Problem, limits};
 use gristmill_storage::{Location, Roots, StorageError, open_pinned};
+use lz4_flex::frame::FrameDecoder;
 
 use super::misplaced;
 use crate::store::{Store, blocking};
@@ -109,16 +111,18 @@ async fn read(file: &PinnedFile, place: Place, store: &Store, roots: &Roots) -> 
     }
     Ok(match file.compression {
         Compression::None => bytes,
-        Compression::Gzip => unpacked(&bytes),
+        Compression::Gzip => unpacked(MultiGzDecoder::new(&*bytes)),
+        Compression::Bzip2 => unpacked(MultiBzDecoder::new(&*bytes)),
+        Compression::Zstd => zstd::stream::read::Decoder::new(&*bytes).map(unpacked).unwrap_or_default(),
+        Compression::Lz4 => unpacked(FrameDecoder::new(&*bytes)),
     })
 }
 
 /// Unpacks what the beginning of a packed file holds: it ends in the middle, which is no error, and a damaged one is found by
 /// the map that reads all of it.
-fn unpacked(bytes: &[u8]) -> Vec<u8> {
+fn unpacked(mut decoder: impl Read) -> Vec<u8> {
     let mut text = Vec::new();
     let mut chunk = [0; 4 << 10];
-    let mut decoder = MultiGzDecoder::new(bytes);
     while let Ok(length @ 1..) = decoder.read(&mut chunk) {
         text.extend_from_slice(&chunk[..length]);
         if text.len() as u64 >= 8 * limits::SAMPLE_BYTES {

@@ -169,7 +169,7 @@ async fn mistakes_in_inputs_are_told_with_their_place() {
     let world = World::new();
     write(&world, "a", b"text");
     write(&world, "only/_hidden", b"text");
-    write(&world, "z.txt", b"\x28\xb5\x2f\xfd....");
+    write(&world, "z.txt", b"\xfd7zXZ\0....");
     let outside = tempfile::NamedTempFile::new().expect("a file");
     let outside = format!("file://{}", outside.path().display());
     let journal = format!("file://{}/data/store", world.home.path().display());

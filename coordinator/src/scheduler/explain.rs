@@ -269,6 +269,10 @@ fn explain_obstacles(job: &Job, index: u16, step: &Step, unable: &[(&Worker, Obs
     if !no_skips.is_empty() {
         lines.push(format!("worker {} is too old to leave bad records out: update it", names(&no_skips)));
     }
+    let no_formats = having(|obstacle| *obstacle == Obstacle::NoFormats);
+    if !no_formats.is_empty() {
+        lines.push(format!("worker {} is too old to read the format of the input: update it", names(&no_formats)));
+    }
     let no_root = having(|obstacle| matches!(obstacle, Obstacle::NoRoot(_)));
     if !no_root.is_empty() {
         let names = names(&no_root);
@@ -288,7 +292,8 @@ fn explain_requirements(job: &Job, unable: &[(&Worker, Obstacle)], lines: &mut V
             | Obstacle::NoKind(_)
             | Obstacle::OtherExecutable
             | Obstacle::NoRoot(_)
-            | Obstacle::NoSkips => {}
+            | Obstacle::NoSkips
+            | Obstacle::NoFormats => {}
         }
     }
     for (label, names) in unlabelled {

@@ -58,7 +58,8 @@ impl Step {
             | Reason::OutOfMemory { .. }
             | Reason::Limit { .. }
             | Reason::InputChanged { .. }
-            | Reason::InputUnreadable { .. } => Blame::User,
+            | Reason::InputUnreadable { .. }
+            | Reason::BadRecord { .. } => Blame::User,
         }
     }
 }
@@ -205,12 +206,16 @@ impl Scheduler {
                 acks.push(fences, verdict);
                 continue;
             }
-            let differing = self.differing(granted, tasks, &done);
-            let is_end = differing.is_some_and(|task| self.note_differing(granted, task));
-            acks.push(fences, Verdict::Accepted);
             let mut done = done.clone();
             done.skipped =
                 if tasks.count == 1 { self.known_skips(granted, tasks.first, &done.skipped) } else { Vec::new() };
+            if let Some(reason) = self.too_many_bad(granted, tasks.first, &done.skipped) {
+                acks.push(fences, self.take_failure(worker, granted, tasks.first, first_fence, reason));
+                continue;
+            }
+            let differing = self.differing(granted, tasks, &done);
+            let is_end = differing.is_some_and(|task| self.note_differing(granted, task));
+            acks.push(fences, Verdict::Accepted);
             self.win(worker, granted, tasks, first_fence, done);
             if let Some(task) = differing.filter(|_| is_end) {
                 self.fail_differing(granted, task);
@@ -430,7 +435,8 @@ fn bounded_reason(mut reason: Reason) -> Reason {
         | Reason::Crashed { message, at }
         | Reason::OutOfMemory { message, at }
         | Reason::Limit { message, at }
-        | Reason::InputUnreadable { message, at } => {
+        | Reason::InputUnreadable { message, at }
+        | Reason::BadRecord { message, at } => {
             *message = bounded(std::mem::take(message));
             at.as_mut()
         }

@@ -29,6 +29,8 @@ pub(super) enum Obstacle {
     TooLittleMemory(u64),
     /// It is too old to leave records out.
     NoSkips,
+    /// It is too old to read the input's format.
+    NoFormats,
 }
 
 /// What a job's ready stage wants of a worker.
@@ -42,6 +44,8 @@ pub(super) struct Demand {
     memory_bytes: u64,
     roots: Vec<String>,
     leaves_out: bool,
+    /// Workers of an earlier protocol cannot read the plan.
+    protocol: u32,
 }
 
 /// What may change of a job's demand while it runs: its step, whether it reads the input, the executable.
@@ -58,6 +62,7 @@ pub(super) struct Ability {
     memory_bytes: u64,
     roots: Vec<String>,
     leaves_out: bool,
+    protocol: u32,
 }
 
 impl Scheduler {
@@ -93,6 +98,7 @@ impl Demand {
             memory_bytes: job.spec.requires.memory_bytes,
             roots: roots.unwrap_or_default(),
             leaves_out: job.may_skip() > 0,
+            protocol: job.plan.as_ref().map_or(0, |plan| plan.protocol),
         })
     }
 
@@ -100,6 +106,9 @@ impl Demand {
     pub(super) fn obstacle(&self, ability: &Ability) -> Option<Obstacle> {
         if self.leaves_out && !ability.leaves_out {
             return Some(Obstacle::NoSkips);
+        }
+        if ability.protocol < self.protocol {
+            return Some(Obstacle::NoFormats);
         }
         match self.kind {
             Kind::Native if ability.programs.contains(&self.program) => {}
@@ -132,15 +141,17 @@ impl Ability {
             memory_bytes: memory_of_slot(about),
             roots: about.roots.clone(),
             leaves_out: protocol >= limits::PROTOCOL_THAT_SKIPS,
+            protocol,
         }
     }
 
     /// Whether it is what a worker says of itself.
     pub(super) fn is_of(&self, about: &WorkerAbout, protocol: u32) -> bool {
-        let Self { kinds, programs, executable, labels, memory_bytes, roots, leaves_out } = self;
+        let Self { kinds, programs, executable, labels, memory_bytes, roots, leaves_out, protocol: known } = self;
         (kinds, programs, executable, labels, roots)
             == (&about.kinds, &about.programs, &about.executable, &about.labels, &about.roots)
-            && (*memory_bytes, *leaves_out) == (memory_of_slot(about), protocol >= limits::PROTOCOL_THAT_SKIPS)
+            && (*memory_bytes, *leaves_out, *known)
+                == (memory_of_slot(about), protocol >= limits::PROTOCOL_THAT_SKIPS, protocol)
     }
 }
 

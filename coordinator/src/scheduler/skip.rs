@@ -5,7 +5,8 @@
 //! out: a durable fact, so that a map that is lost and made again leaves out the same. That forgives the failures that
 //! found it; the job's quota bounds how often. A place that fails although it is left out is no record's fault, and counts. A
 //! program that cannot say where it failed is run again by its worker until it can be said, which is one failure.
-//! Of a reduce the record is the group of values, named by the number of its first one in the partition.
+//! What is not of the input's format the reader of the input leaves out by itself, the same in every attempt: it comes with the
+//! report that wins, and counts for the same quota. Of a reduce the record is the group of values, named by the number of its first one in the partition.
 
 use gristmill_common::api::SkippedView;
 use gristmill_common::reason::bounded;
@@ -84,6 +85,7 @@ pub(super) fn may_be_cured(reason: &Reason) -> bool {
         | Reason::Limit { .. } => true,
         Reason::InputChanged { .. }
         | Reason::InputUnreadable { .. }
+        | Reason::BadRecord { .. }
         | Reason::LostOutput { .. }
         | Reason::Unreachable { .. }
         | Reason::Worker { .. } => false,
@@ -112,7 +114,7 @@ impl Scheduler {
         if bad.records.len() >= limits::SKIPS_PER_REPORT {
             return false;
         }
-        let skipped = Skipped { at, why: bounded(reason.to_string()) };
+        let skipped = Skipped { at, why: bounded(reason.to_string()), by_reader: false };
         self.record(Entry::RecordSkipped { job, step, stage, task, skipped });
         self.delay((job, granted.task(task)), 1);
         true
@@ -126,12 +128,33 @@ impl Scheduler {
         })
     }
 
-    /// Keeps of what a report says was left out what was to be left out.
+    /// Keeps of what a report says was left out what was to be left out, and what its reader left out.
     pub(super) fn known_skips(&self, granted: &GrantName, task: u32, said: &[Skipped]) -> Vec<Skipped> {
-        let step = self.durable.jobs.get(&granted.job).and_then(|job| job.step(granted.step));
-        let bad = step.and_then(|step| step.tasks(granted.stage).bad.get(&task));
+        let Some(job) = self.durable.jobs.get(&granted.job).filter(|job| job.may_skip() > 0) else { return Vec::new() };
+        let bad = job.step(granted.step).and_then(|step| step.tasks(granted.stage).bad.get(&task));
         let is_said = |known: &&Skipped| said.iter().any(|said| said.at == known.at);
-        bad.into_iter().flat_map(|bad| &bad.records).filter(is_said).cloned().collect()
+        let known = bad.into_iter().flat_map(|bad| &bad.records).filter(is_said).cloned();
+        let reads_input = granted.step == 0 && granted.stage == Stage::Map;
+        let by_reader = said.iter().filter(|said| said.by_reader && reads_input).map(|said| {
+            let Skipped { at: Place { file, offset }, why, .. } = said.clone();
+            Skipped { at: Place { file: bounded(file), offset }, why: bounded(why), by_reader: true }
+        });
+        known.chain(by_reader.take(limits::SKIPS_PER_REPORT)).collect()
+    }
+
+    /// Returns why a report of these records cannot win: its reader left out more than the job may.
+    pub(super) fn too_many_bad(&self, granted: &GrantName, task: u32, skipped: &[Skipped]) -> Option<Reason> {
+        let last = skipped.iter().rfind(|skipped| skipped.by_reader)?;
+        let job = self.durable.jobs.get(&granted.job)?;
+        let by_reader = |records: &[Skipped]| records.iter().filter(|record| record.by_reader).count() as u64;
+        let left_out = &job.step(granted.step)?.tasks(granted.stage).left_out;
+        let others = left_out.iter().filter(|(other, _)| **other != task).map(|(_, records)| by_reader(records));
+        let all = job.skips_decided + others.sum::<u64>() + by_reader(skipped);
+        let most = job.may_skip();
+        (all > most).then(|| {
+            let message = format!("{}; with it {all} records are bad, and the job may leave out {most}", last.why);
+            Reason::BadRecord { message: bounded(message), at: Some(last.at.clone()) }
+        })
     }
 
     /// Tells the holder of a grant what its attempts leave out.
@@ -166,7 +189,7 @@ pub(super) fn left_out(steps: &[Step]) -> impl Iterator<Item = SkippedView> + '_
         [Stage::Map, Stage::Reduce].into_iter().flat_map(move |stage| {
             at.tasks(stage).left_out.iter().flat_map(move |(&index, records)| {
                 let task = TaskName { step, stage, index };
-                records.iter().map(move |Skipped { at: Place { file, offset }, why }| SkippedView {
+                records.iter().map(move |Skipped { at: Place { file, offset }, why, .. }| SkippedView {
                     task,
                     file: file.clone(),
                     offset: *offset,

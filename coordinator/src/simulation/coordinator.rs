@@ -481,6 +481,7 @@ impl World {
             input_files: 1,
             input_bytes: 1,
             roots: Vec::new(),
+            protocol: 0,
         };
         self.command(Command::FinishPlan { job, result: Ok(summary) }, To::Nobody)
     }

@@ -78,7 +78,7 @@ impl Fleet {
         self.tell(Command::SubmitJob { job: JOB, spec, idempotency: None });
         let shapes = vec![StepShape { maps: TASKS, reduces: 0 }];
         let (digest, roots) = (Digest([1; 32]), Vec::new());
-        let plan = PlanSummary { digest, shapes, input_files: 0, input_bytes: 0, roots };
+        let plan = PlanSummary { digest, shapes, input_files: 0, input_bytes: 0, roots, protocol: 0 };
         self.tell(Command::FinishPlan { job: JOB, result: Ok(plan) });
     }
 

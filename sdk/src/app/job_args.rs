@@ -12,6 +12,7 @@ use gristmill_worker::Programs;
 
 use super::code_args::{Code, CodeArgs};
 use super::exit::Usage;
+use super::format_args::FormatArgs;
 use super::pack::{LocalBundle, Pack};
 use super::paths::{self, Typed};
 use super::spec_file;
@@ -112,6 +113,10 @@ pub struct JobArgs {
     #[arg(short, long)]
     pub quiet: bool,
 
+    /// What the inputs hold.
+    #[command(flatten)]
+    pub format: FormatArgs,
+
     /// Code of the user's own.
     #[command(flatten)]
     pub code: CodeArgs,
@@ -151,6 +156,9 @@ impl JobArgs {
     /// If nothing is named, or what is named cannot be read.
     pub fn work(&self) -> Result<Work> {
         if let Some(file) = &self.spec {
+            if self.format.is_given() {
+                return Err(Usage("with --spec the format is the spec's: write it as `input_format`".to_owned()).into());
+            }
             let (mut spec, pack) = spec_file::read(file, !self.words.is_empty(), self.code.pack()?)?;
             if let Some((url, _)) = self.output.as_deref().map(paths::output_url).transpose()? {
                 spec.output = OutputSpec { url: Some(url), overwrite: self.overwrite };
@@ -222,6 +230,7 @@ impl JobArgs {
             step.reduce = !self.map_only && self.code.each_line.is_none();
         }
         let mut spec = JobSpec::new(self.name.as_deref().unwrap_or(name), inputs, steps);
+        spec.input_format = self.format.format()?;
         spec.split.bytes = self.split_bytes;
         spec.split.records = self.split_records;
         spec.output.url = self.output_place(work)?.map(|(url, _)| url);

@@ -14,6 +14,7 @@ pub mod code_args;
 pub mod connect;
 pub mod exit;
 pub mod follow;
+pub mod format_args;
 pub mod job_args;
 pub mod pack;
 pub mod paths;

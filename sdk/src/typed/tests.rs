@@ -55,6 +55,7 @@ fn run_mixed(
         sort_budget_bytes: 1 << 20,
         fan_in: 2,
         order: None,
+        input_format: gristmill_common::format::InputFormat::default(),
     };
     change(&mut step);
     let dir = tempfile::tempdir().expect("a directory");

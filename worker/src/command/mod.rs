@@ -259,6 +259,7 @@ fn run_map(
     let shuffle = data::Shuffle { partitioner: shuffle_partitioner(streaming)?, combine: combine.transpose()? };
     let mapper = setting.command.mapper.as_ref();
     let peer = mapper.map(|argv| setting.start_traced(argv, true)).transpose()?;
-    let mut mapper = StreamMap::new(peer, streaming, task.step.reduces == 0, numbered)?;
+    let mapper = StreamMap::new(peer, streaming, task.step.reduces == 0, numbered)?;
+    let mut mapper = mapper.reading(&task.step.input_format);
     data::map_shuffled(task, &mut mapper, shuffle, write_line)
 }

@@ -5,13 +5,13 @@
 
 use std::io::{self, Read};
 
-use flate2::read::MultiGzDecoder;
 use gristmill_common::plan::{Compression, PinnedFile};
 use gristmill_common::reason::bounded;
 use gristmill_common::{Place, Reason, limits};
 use memchr::{memchr, memrchr};
 
 use super::failure;
+use super::unpack::unpacked;
 use crate::program::{InputPiece, Inputs, ReadFailed};
 
 /// Bytes read at a time, and the size of blocks unless a line is longer: large enough to make system calls cheap, small
@@ -43,6 +43,11 @@ pub(super) enum BlockError {
 #[error("the file ended {0} bytes early")]
 struct Shrunk(u64);
 
+/// An error of the file itself, not of what it is packed with.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Below(io::Error);
+
 /// Reads exactly the pinned bytes of a file: what was appended since is not seen, what was cut off is an error.
 struct Pinned<R> {
     from: R,
@@ -55,12 +60,21 @@ impl<R: Read> Read for Pinned<R> {
         if wanted == 0 {
             return Ok(0);
         }
-        let length = self.from.read(&mut buffer[..wanted])?;
+        let length = self.from.read(&mut buffer[..wanted]).map_err(below)?;
         if length == 0 {
             return Err(io::Error::other(Shrunk(self.left)));
         }
         self.left -= length as u64;
         Ok(length)
+    }
+}
+
+fn below(error: io::Error) -> io::Error {
+    let is_known = error.get_ref().is_some_and(|inner| inner.is::<ReadFailed>());
+    if is_known || error.kind() == io::ErrorKind::Interrupted {
+        error
+    } else {
+        io::Error::new(error.kind(), Below(error))
     }
 }
 
@@ -142,6 +156,11 @@ impl<R: Read> Blocks<R> {
         memrchr(b'\n', held).map(|end| end + 1)
     }
 
+    /// Goes on behind the line that was too long.
+    pub(super) fn leave_out(&mut self) {
+        self.skip_line = true;
+    }
+
     /// Drops the line that the range before reads. It may be of any length.
     fn skip(&mut self) -> Result<(), BlockError> {
         loop {
@@ -210,18 +229,53 @@ pub(super) fn open(
     if piece.start >= end {
         return Ok(None);
     }
-    let packed = file.compression == Compression::Gzip;
-    if packed && piece.start > 0 {
+    let Some(Opened { bytes: from, end, .. }) = bytes_of(piece, inputs, 1)? else { return Ok(None) };
+    if file.compression != Compression::None {
+        return Ok(Some(Blocks::new(from, 0, end, false, buffer_bytes)));
+    }
+    let read = file.bytes - piece.start.saturating_sub(1);
+    let most = usize::try_from(read).unwrap_or(usize::MAX);
+    Ok(Some(Blocks::new(from, piece.start, end, piece.start > 0, buffer_bytes.min(most))))
+}
+
+/// A range of a file, unpacked.
+pub(super) struct Opened {
+    pub(super) bytes: Box<dyn Read + Send>,
+    /// Offset of the first of them.
+    pub(super) offset: u64,
+    /// End of the range.
+    pub(super) end: u64,
+}
+
+/// Opens a range so many bytes before its start. A packed file is read whole, by the range that starts it.
+pub(super) fn bytes_of(piece: &InputPiece<'_>, inputs: &dyn Inputs, behind: u64) -> Result<Option<Opened>, Reason> {
+    let file = piece.file;
+    let end = piece.end.min(file.bytes);
+    let is_packed = file.compression != Compression::None;
+    if piece.start >= end || is_packed && piece.start > 0 {
         return Ok(None);
     }
-    let from = if piece.start > 0 { piece.start - 1 } else { 0 };
+    let from = piece.start.saturating_sub(behind);
     let pinned = Pinned { from: inputs.open(file, from)?, left: file.bytes - from };
-    if packed {
-        let unpacked: Box<dyn Read + Send> = Box::new(MultiGzDecoder::new(pinned));
-        return Ok(Some(Blocks::new(unpacked, 0, u64::MAX, false, buffer_bytes)));
+    let bytes = unpacked(file.compression, pinned);
+    let bytes = bytes.map_err(|error| explain(file, BlockError::Io(error, 0)))?;
+    Ok(Some(Opened { bytes, offset: from, end: if is_packed { u64::MAX } else { end } }))
+}
+
+/// Reads a packed file to its end and says what is wrong with it as an archive; `None` if nothing is, or it is not packed.
+pub(super) fn archive_error(piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<Option<String>, Reason> {
+    let file = piece.file;
+    if file.compression == Compression::None {
+        return Ok(None);
     }
-    let most = usize::try_from(file.bytes - from).unwrap_or(usize::MAX);
-    Ok(Some(Blocks::new(Box::new(pinned), piece.start, end, piece.start > 0, buffer_bytes.min(most))))
+    let Some(mut opened) = bytes_of(piece, inputs, 0)? else { return Ok(None) };
+    let Err(error) = io::copy(&mut opened.bytes, &mut io::sink()) else { return Ok(None) };
+    let is_of_file =
+        error.get_ref().is_some_and(|inner| inner.is::<Below>() || inner.is::<ReadFailed>() || inner.is::<Shrunk>());
+    if is_of_file {
+        return Err(explain(file, BlockError::Io(error, 0)));
+    }
+    Ok(Some(bounded(format!("the {} archive is left out whole: {error}", file.compression.word()))))
 }
 
 /// Says why a file could not be read.
@@ -235,7 +289,10 @@ pub(super) fn explain(file: &PinnedFile, error: BlockError) -> Reason {
         let message = format!("{url} had {} bytes when the job was planned and has {missing} fewer now", file.bytes);
         return Reason::InputChanged { message };
     }
-    let packed = if file.compression == Compression::Gzip { " (gzip)" } else { "" };
+    let packed = match file.compression {
+        Compression::None => String::new(),
+        other => format!(" ({})", other.word()),
+    };
     let message = bounded(format!("{url}{packed}: {error}"));
     Reason::InputUnreadable { message, at: Some(Place { file: url.clone(), offset }) }
 }

@@ -3,16 +3,19 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use gristmill_common::Reason;
+use gristmill_common::format::InputFormat;
+use gristmill_common::program::Kind;
+use gristmill_common::{Reason, limits};
 use memchr::memchr_iter;
 
 use super::collect::{Collector, Sink};
 use super::combine_run::{CombineRun, RunCombineSink};
 use super::failure;
 use super::function::{Accumulate, MapFunction, Start, Text, Unit};
-use super::input::{self, Block, Blocks};
+use super::input::{self, Block, BlockError, Blocks};
 use super::lines::PartSink;
 use super::partition::Partitioner;
+use super::records;
 use super::sort::SortSink;
 use super::spill::Layout;
 use super::table::CombineSink;
@@ -92,7 +95,9 @@ fn map_into<M: MapFunction>(
 ) -> Result<TaskDone, Reason> {
     task.position.begin(task.fence, size_of_input(&task.input));
     let out = Collector::new(sink, task.position, task.cancel);
-    let mut attempt = Attempt { mapper, out, buffer_bytes, records: 0, done: 0, skips: task.skips };
+    let (format, is_raw) = (&task.step.input_format, task.step.program().kind() != Kind::Native);
+    task.skips.begin();
+    let mut attempt = Attempt { mapper, out, buffer_bytes, records: 0, done: 0, skips: task.skips, format, is_raw };
     match task.input {
         MapInput::Pieces { pieces, inputs } => {
             for piece in &pieces {
@@ -120,6 +125,9 @@ struct Attempt<'m, M> {
     records: u64,
     done: u64,
     skips: &'m Skips,
+    format: &'m InputFormat,
+    /// Blocks of binary records have nothing between them.
+    is_raw: bool,
 }
 
 impl<M: MapFunction> Attempt<'_, M> {
@@ -135,18 +143,71 @@ impl<M: MapFunction> Attempt<'_, M> {
 
     fn read_piece(&mut self, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<(), Reason> {
         let before = self.done;
-        if let Some(mut blocks) = input::open(piece, inputs, self.buffer_bytes)? {
-            self.enter(Spot::File(piece.index), &piece.file.url, piece.start, piece.end - piece.start)?;
-            while let Some(block) = blocks.next_block().map_err(|error| input::explain(piece.file, error))? {
-                self.map_block(&block)?;
-                // A packed file's own offsets say little about how much of it was read: they mostly show life.
-                self.out.position().tick();
-            }
-            inputs.recheck(piece.file)?;
+        let archive_error = if self.skips.takes_bad() { input::archive_error(piece, inputs)? } else { None };
+        if let Some(why) = archive_error {
+            self.skips.bad(&piece.file.url, 0, &why)?;
+        } else if self.format.is_plain_lines() {
+            self.read_lines(piece, inputs)?;
+        } else {
+            self.read_records(piece, inputs)?;
         }
         self.done = before + (piece.end - piece.start);
         self.out.position().advance(self.done);
         Ok(())
+    }
+
+    fn read_lines(&mut self, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<(), Reason> {
+        let Some(mut blocks) = input::open(piece, inputs, self.buffer_bytes)? else { return Ok(()) };
+        self.enter(Spot::File(piece.index), &piece.file.url, piece.start, piece.end - piece.start)?;
+        loop {
+            match blocks.next_block() {
+                Ok(Some(block)) => self.map_block(&block)?,
+                Ok(None) => break,
+                Err(BlockError::TooLong(offset)) if self.skips.takes_bad() => {
+                    let why = format!("the line is longer than {} bytes", limits::LINE_BYTES);
+                    self.skips.bad(&piece.file.url, offset, &why)?;
+                    blocks.leave_out();
+                }
+                Err(error) => return Err(input::explain(piece.file, error)),
+            }
+            // A packed file's own offsets say little about how much of it was read: they mostly show life.
+            self.out.position().tick();
+        }
+        inputs.recheck(piece.file)
+    }
+
+    fn read_records(&mut self, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<(), Reason> {
+        let Some(mut records) = records::open(self.format, piece, inputs, self.skips, self.is_raw)? else {
+            return Ok(());
+        };
+        self.enter(Spot::File(piece.index), &piece.file.url, piece.start, piece.end - piece.start)?;
+        while let Some(batch) = records.next_batch()? {
+            self.map_batch(batch)?;
+            self.out.position().tick();
+        }
+        inputs.recheck(piece.file)
+    }
+
+    fn map_batch(&mut self, batch: &records::Batch) -> Result<(), Reason> {
+        let ends = batch.records.iter().skip(1).map(|(_, next)| next.start).chain([batch.bytes.len()]);
+        match M::UNIT {
+            Unit::Record => {
+                for (offset, record) in &batch.records {
+                    self.map_one(*offset, &batch.bytes[record.clone()])?;
+                }
+            }
+            Unit::Block if self.skips.is_careful() => {
+                for ((offset, record), end) in batch.records.iter().zip(ends) {
+                    self.map_one(*offset, &batch.bytes[record.start..end])?;
+                }
+            }
+            Unit::Block => {
+                self.records += batch.records.len() as u64;
+                let first = batch.records.first().map_or(0, |(offset, _)| *offset);
+                self.call(first, &batch.bytes)?;
+            }
+        }
+        self.out.check()
     }
 
     fn read_generated(&mut self, first: u64, count: u64) -> Result<(), Reason> {

@@ -7,6 +7,7 @@
 mod collect;
 mod combine_run;
 mod counters;
+mod csv;
 mod failure;
 mod fold;
 mod function;
@@ -15,10 +16,13 @@ mod lines;
 mod map;
 mod output;
 mod partition;
+mod records;
 mod reduce;
 mod sort;
 mod spill;
 mod table;
+mod unpack;
+mod window;
 
 pub use collect::{Collector, Stretches};
 pub use combine_run::{CombineRun, Combined};

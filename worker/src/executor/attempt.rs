@@ -101,7 +101,8 @@ struct Turn<'a> {
 
 /// Says whether a failure's record is to be looked for: its program cannot say where it was.
 fn is_to_narrow(skips: &Skips, reason: &Reason) -> bool {
-    let is_of_input = matches!(reason, Reason::InputChanged { .. } | Reason::InputUnreadable { .. });
+    let is_of_input =
+        matches!(reason, Reason::InputChanged { .. } | Reason::InputUnreadable { .. } | Reason::BadRecord { .. });
     skips.is_rough() && reason.is_user_failure() && !is_of_input
 }
 
@@ -218,7 +219,7 @@ impl<'a> Attempts<'a> {
         })?;
         let careful = |bad: TaskSkips| {
             let skips = Skips::careful(bad.records);
-            (bad.task, if is_rough { skips.rough() } else { skips })
+            (bad.task, if is_rough { skips.rough() } else { skips }.taking_bad())
         };
         Ok(answer.tasks.into_iter().map(careful).collect())
     }
@@ -342,7 +343,7 @@ impl<'a> Attempts<'a> {
     fn attempt(&mut self, batch: &Batch, task: u32) -> Result<Done, Setback> {
         let step = batch.step()?;
         let is_part = step.reduces == 0 || batch.grant.stage == Stage::Reduce;
-        let none = Skips::none();
+        let none = if batch.plan.may_skip { Skips::none().taking_bad() } else { Skips::none() };
         let skips = batch.skips.get(&task).unwrap_or(&none);
         let done = self.made(batch, task, skips)?;
         let made = Made {

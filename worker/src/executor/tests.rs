@@ -230,6 +230,7 @@ fn plan_of(reduces: u32) -> PlanAnswer {
         sort_budget_bytes: limits::SORT_BUDGET_BYTES,
         fan_in: limits::FAN_IN,
         order: None,
+        input_format: gristmill_common::format::InputFormat::default(),
     };
     PlanAnswer { head: PlanHead { files: vec![], steps: vec![step], progress_timeout_ms: 1_000 }, may_skip: false }
 }

@@ -9,16 +9,21 @@ use memchr::{memchr, memchr_iter, memchr2_iter};
 pub(super) struct Form {
     form: InputForm,
     separator: Vec<u8>,
+    /// Records come as the program is given them.
+    pub(super) is_raw: bool,
 }
 
 impl Form {
     pub(super) fn of(streaming: &Streaming) -> Self {
-        Self { form: streaming.input, separator: streaming.map_input_separator.clone().into_bytes() }
+        Self { form: streaming.input, separator: streaming.map_input_separator.clone().into_bytes(), is_raw: false }
     }
 
     /// Returns the lines of a block, each with a line feed. `offset` is that of the block's first byte, or the number of
     /// its first generated record. Text with line feeds only is not copied.
     pub(super) fn rewrite<'b>(&self, block: &'b [u8], offset: u64, numbered: bool) -> Cow<'b, [u8]> {
+        if self.is_raw {
+            return Cow::Borrowed(block);
+        }
         let plain = block.last() == Some(&b'\n') && memchr(b'\r', block).is_none();
         match self.form {
             InputForm::Line if plain => Cow::Borrowed(block),

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use gristmill_common::Reason;
+use gristmill_common::format::InputFormat;
 use gristmill_common::program::Streaming;
 
 use super::Peer;
@@ -50,6 +51,15 @@ impl<P: Peer> StreamMap<P> {
             text,
         };
         Ok(Self { peer, form: Form::of(streaming), cutter: LineCutter::default(), records, numbered })
+    }
+}
+
+impl<P> StreamMap<P> {
+    /// The same for records of this format, which come as a program is given them unless they are lines.
+    #[must_use]
+    pub fn reading(mut self, format: &InputFormat) -> Self {
+        self.form.is_raw = !format.is_plain_lines();
+        self
     }
 }
 

@@ -72,6 +72,7 @@ impl Bench {
             sort_budget_bytes: 1 << 20,
             fan_in: 64,
             order: None,
+            input_format: gristmill_common::format::InputFormat::default(),
         }
     }
 

@@ -113,7 +113,8 @@ impl Program for WasmProgram {
                 data::map_shuffled(task, &mut BatchMap { guest, separator, lines: Vec::new() }, shuffle, write_line)
             }
             guest => {
-                let mut mapper = StreamMap::new(guest, streaming, map_only, numbered)?;
+                let mapper = StreamMap::new(guest, streaming, map_only, numbered)?;
+                let mut mapper = mapper.reading(&task.step.input_format);
                 data::map_shuffled(task, &mut mapper, shuffle, write_line)
             }
         };

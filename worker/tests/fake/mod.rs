@@ -265,6 +265,7 @@ async fn plan(State(fake): State<Fake>, headers: HeaderMap) -> Json<PlanAnswer> 
         sort_budget_bytes: limits::SORT_BUDGET_BYTES,
         fan_in: limits::FAN_IN,
         order: None,
+        input_format: gristmill_common::format::InputFormat::default(),
     };
     let head = PlanHead { files: vec![], steps: vec![step], progress_timeout_ms: job.progress_timeout_ms };
     Json(PlanAnswer { head, may_skip: false })

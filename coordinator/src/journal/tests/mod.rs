@@ -34,6 +34,7 @@ pub(super) fn planned(number: u128) -> Record {
         input_files: 0,
         input_bytes: 0,
         roots: Vec::new(),
+        protocol: 0,
     };
     Record { wall_ms: 2_000, entry: Entry::JobPlanned { job: job(number), plan } }
 }

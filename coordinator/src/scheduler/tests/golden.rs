@@ -28,7 +28,7 @@ fn every_kind() -> Vec<Entry> {
     let failure = JobFailure { task: Some(map), reason: Some(boom()), message: "why".to_owned() };
     let output = OutputView { url: "file:///out".to_owned(), bytes: 1, records: 2, parts: 3 };
     let at = gristmill_common::Place { file: "file:///a".to_owned(), offset: 9 };
-    let skipped = gristmill_common::wire::Skipped { at, why: "boom".to_owned() };
+    let skipped = gristmill_common::wire::Skipped { at, why: "boom".to_owned(), by_reader: false };
     vec![
         Entry::EpochStarted { epoch: epoch(1) },
         Entry::JobSubmitted { job, spec: Box::new(spec(1)), at: 5, idempotency },

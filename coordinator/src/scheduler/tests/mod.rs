@@ -69,6 +69,7 @@ pub(super) fn summary(shapes: &[(u32, u32)]) -> PlanSummary {
         input_files: 1,
         input_bytes: 10,
         roots: Vec::new(),
+        protocol: 0,
     }
 }
 

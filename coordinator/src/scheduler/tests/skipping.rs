@@ -48,7 +48,7 @@ fn a_record_that_fails_twice_is_left_out_and_stays_so() {
     world.happened(&["failed"]);
     let name = fail_once(&mut world, &mut worker, boom_at(7));
     world.happened(&["failed", "record_skipped"]);
-    let skipped = Skipped { at: at(7).unwrap(), why: boom_at(7).to_string() };
+    let skipped = Skipped { at: at(7).unwrap(), why: boom_at(7).to_string(), by_reader: false };
     assert_eq!(told(&world, &name), [TaskSkips { task: 0, records: vec![skipped.clone()] }]);
     world.restart(0);
     assert_eq!(told(&world, &name)[0].records, std::slice::from_ref(&skipped), "it is durable");
@@ -57,7 +57,7 @@ fn a_record_that_fails_twice_is_left_out_and_stays_so() {
     worker.reborn(&mut world);
     let answer = world.answered(&mut worker);
     let name = worker.grants(&answer)[0];
-    let made_up = Skipped { at: at(8).unwrap(), why: String::new() };
+    let made_up = Skipped { at: at(8).unwrap(), why: String::new(), by_reader: false };
     let done = Done { skipped: vec![skipped, made_up], ..made(Location::Worker(worker.request.worker)) };
     worker.request.holds.push(job);
     worker.report(&name, name.tasks, Ended::Done(done));
@@ -260,4 +260,31 @@ fn results_that_overlap_in_one_poll_are_looked_at_once() {
     let answer = world.answered(&mut worker);
     assert_eq!(verdicts(&answer), [Verdict::Accepted, Verdict::Conflict, Verdict::Conflict]);
     assert_eq!(world.scheduler.job_view(id, world.now).unwrap().stages[0].failures, 3);
+}
+
+#[test]
+fn what_a_reader_left_out_comes_with_its_report_and_counts_for_the_quota() {
+    let bad = |offset| Skipped { at: at(offset).unwrap(), why: "not JSON".to_owned(), by_reader: true };
+    for (most, ends) in [(3, false), (2, true)] {
+        let mut world = World::new();
+        let id = job(&mut world, (2, 1), |spec| spec.on_bad_record = OnBadRecord::Skip(most));
+        let mut worker = world.worker("h", 2);
+        let answer = world.answered(&mut worker);
+        let names = worker.grants(&answer);
+        worker.request.holds.push(id);
+        for (task, skipped) in [(0, vec![bad(1), bad(2)]), (1, vec![bad(3)])] {
+            let name = names.iter().find(|name| name.fence_of(task).is_some()).expect("granted");
+            let done = Done { skipped, ..made(Location::Worker(worker.request.worker)) };
+            worker.report(name, TaskRange::one(task), Ended::Done(done));
+        }
+        world.answered(&mut worker);
+        let view = world.scheduler.job_view(id, world.now).unwrap();
+        if ends {
+            let message = view.failure.unwrap().message;
+            assert!(message.contains("3 records are bad") && message.contains("may leave out 2"), "{message}");
+        } else {
+            assert_eq!((view.skipped_records, view.failure), (3, None));
+            assert_eq!(view.skipped[2].why, "not JSON");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod inputs;
 mod maps;
+mod records;
 mod reduces;
 mod skips;
 
@@ -75,6 +76,7 @@ pub(super) fn step(reduces: u32) -> PlannedStep {
         sort_budget_bytes: 1 << 20,
         fan_in: 64,
         order: None,
+        input_format: gristmill_common::format::InputFormat::default(),
     }
 }
 

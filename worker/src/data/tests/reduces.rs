@@ -236,7 +236,7 @@ fn a_group_that_failed_before_is_left_out() {
     let reason = reduce(Skips::careful(Vec::new())).map(drop).expect_err("told to fail");
     let at = reason.place().expect("a place").clone();
     assert_eq!((at.file.as_str(), at.offset), ("partition 1", 1), "the group is named by its first record");
-    let skipped = gristmill_common::wire::Skipped { at, why: String::new() };
+    let skipped = gristmill_common::wire::Skipped { at, why: String::new(), by_reader: false };
     let (done, bench) = reduce(Skips::careful(vec![skipped.clone()])).expect("it is left out");
     assert_eq!((done.summary.records, bench.skips.left_out()), (2, vec![skipped]));
 }

@@ -49,7 +49,7 @@ fn narrowed<const BLOCK: bool>() {
     for expected in [8, 18] {
         let at = offset(try_map::<BLOCK>(Skips::careful(left_out.clone())));
         assert_eq!((at.file.as_str(), at.offset), ("file:///in/0", expected));
-        left_out.push(Skipped { at, why: String::new() });
+        left_out.push(Skipped { at, why: String::new(), by_reader: false });
     }
     let done = try_map::<BLOCK>(Skips::careful(left_out.clone())).expect("all bad lines are left out");
     assert_eq!(done, (4, 4, left_out));
@@ -68,7 +68,7 @@ fn a_mapper_of_blocks_is_given_records_singly_until_the_bad_ones_are_known() {
 #[test]
 fn generated_records_are_named_and_left_out_by_their_number() {
     let at = Place { file: "generated records".to_owned(), offset: 3 };
-    let skips = Skips::careful(vec![Skipped { at, why: String::new() }]);
+    let skips = Skips::careful(vec![Skipped { at, why: String::new(), by_reader: false }]);
     let bench = Bench { skips, ..Bench::new() };
     let input = MapInput::Generated { first: 2, count: 3 };
     let done = bench.map(&step(1), input, &mut Picky::<true>, NONE).expect("done");
@@ -114,7 +114,7 @@ fn records_of_a_program_that_cannot_say_where_it_failed_are_found_by_running_it_
         assert_eq!(reason.place(), None);
         let at = crate::skip::narrowed(&whole, reason, run).place().expect("found").clone();
         assert_eq!((at.file.as_str(), at.offset), ("file:///in/0", expected));
-        left_out.push(Skipped { at, why: String::new() });
+        left_out.push(Skipped { at, why: String::new(), by_reader: false });
     }
     let whole = Skips::careful(left_out.clone()).rough();
     assert_eq!(run(&whole).expect("done").records_in, 4);
