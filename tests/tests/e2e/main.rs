@@ -13,6 +13,7 @@ mod coordinator_dies_and_returns;
 mod damage_is_never_silent;
 mod dev_is_a_whole_cluster_until_ctrl_c;
 mod fixture;
+mod formats_reach_every_kind_of_program;
 mod hadoop_fs_is_a_tree_of_directories;
 mod hadoop_streaming_runs_scripts;
 mod kills_lose_nothing;
