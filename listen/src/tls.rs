@@ -57,9 +57,11 @@ impl Tls {
         let pem = |path: &Path| fs::read(path).map_err(|error| io_error(path, error));
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem(certificate)?).collect();
         let chain = chain.map_err(|error| unusable(certificate, "certificate", error.to_string()))?;
+        let first = chain.first().ok_or_else(|| unusable(certificate, "certificate", "it has none".to_owned()))?;
+        let pin = Digest::of(first);
         let private = PrivateKeyDer::from_pem_slice(&pem(key)?);
         let private = private.map_err(|error| unusable(key, "private key", error.to_string()))?;
-        Self::of(chain, private, certificate)
+        Self::of(pin, chain, private, certificate)
     }
 
     /// Makes a self-signed certificate for these names that lives as long as this process.
@@ -71,16 +73,15 @@ impl Tls {
         let made = rcgen::generate_simple_self_signed(names);
         let made = made.map_err(|error| unusable(nowhere, "certificate", error.to_string()))?;
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        Self::of(vec![made.cert.der().clone()], key, nowhere)
+        Self::of(Digest::of(made.cert.der()), vec![made.cert.der().clone()], key, nowhere)
     }
 
     fn of(
+        pin: Digest,
         chain: Vec<CertificateDer<'static>>,
         private: PrivateKeyDer<'static>,
         certificate: &Path,
     ) -> Result<Self, TlsError> {
-        let first = chain.first().ok_or_else(|| unusable(certificate, "certificate", "it has none".to_owned()))?;
-        let pin = Digest::of(first);
         install_provider();
         let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, private);
         let mut config = config.map_err(|error| unusable(certificate, "certificate", error.to_string()))?;
