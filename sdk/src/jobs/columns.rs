@@ -11,7 +11,7 @@ pub(crate) struct ColumnFlags {
     pub(crate) fields: Option<String>,
 
     /// Between fields; `\t` is a tab [default: a tab]
-    #[arg(short = 'd', long = "delimiter", short_alias = 't', value_name = "TEXT", id = "column_delimiter")]
+    #[arg(short = 'd', long = "field-separator", short_alias = 't', value_name = "TEXT", id = "column_delimiter")]
     pub(crate) delimiter: Option<String>,
 }
 
@@ -19,7 +19,7 @@ impl ColumnFlags {
     /// Writes them as arguments of a program.
     pub(crate) fn args(&self) -> Vec<String> {
         let flag = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={value}"));
-        flag("--fields", &self.fields).into_iter().chain(flag("--delimiter", &self.delimiter)).collect()
+        flag("--fields", &self.fields).into_iter().chain(flag("--field-separator", &self.delimiter)).collect()
     }
 
     pub(crate) fn columns(&self) -> Result<Columns> {

@@ -72,7 +72,7 @@ Examples:
   gristmill run distinct 'lists/*.txt' -o all.txt          every line once (as sort -u)
   gristmill run distinct -d , -f 2 sales.csv               every value of the second field (as cut -d, -f2 | sort -u)
 
-The result is sorted. In a job spec: {\"native\": \"distinct\", \"args\": [\"--fields=2\", \"--delimiter=,\"]}.";
+The result is sorted. In a job spec: {\"native\": \"distinct\", \"args\": [\"--fields=2\", \"--field-separator=,\"]}.";
 
     fn steps(self) -> Result<Vec<StepSpec>, String> {
         step(Self::NAME, &self.columns).map(|step| vec![step])
@@ -101,7 +101,7 @@ Examples:
   gristmill run count-by-field names.txt                   whole lines
 
 Output: value TAB count, sorted by value; with --top by count, ties in the order of their values within a part.
-In a job spec: {\"native\": \"count-by-field\", \"args\": [\"--fields=9\", \"--delimiter= \"]}.";
+In a job spec: {\"native\": \"count-by-field\", \"args\": [\"--fields=9\", \"--field-separator= \"]}.";
 
     fn steps(self) -> Result<Vec<StepSpec>, String> {
         let mut steps = vec![step(Self::NAME, &self.columns)?];
@@ -140,7 +140,7 @@ mod tests {
             lines.sort();
             lines
         };
-        let args = ["--fields=2", "--delimiter=,"];
+        let args = ["--fields=2", "--field-separator=,"];
         let found = sorted(run(&count_by_field(), &args, &files, |_| ()).expect("counted"));
         assert_eq!(found, counts.iter().map(|(value, count)| format!("{value}\t{count}")).collect::<Vec<_>>());
         let found = sorted(run(&distinct(), &args, &files, |step| step.combine = false).expect("found"));

@@ -40,7 +40,7 @@ pub(crate) struct SortFlags {
     key_bytes: Option<u32>,
 
     /// Between fields; `\t` is a tab [default: a tab]
-    #[arg(short = 't', long = "delimiter", short_alias = 'd', value_name = "TEXT", id = "sort_delimiter")]
+    #[arg(short = 't', long = "field-separator", short_alias = 'd', value_name = "TEXT", id = "sort_delimiter")]
     delimiter: Option<String>,
 
     /// Compare as numbers: a minus, digits, a point, digits

@@ -28,7 +28,7 @@ pub(super) struct TopFlags {
     field: Option<Field>,
 
     /// Between fields; `\t` is a tab [default: a tab]
-    #[arg(short = 'd', long = "delimiter", short_alias = 't', value_name = "TEXT", id = "top_delimiter")]
+    #[arg(short = 'd', long = "field-separator", short_alias = 't', value_name = "TEXT", id = "top_delimiter")]
     delimiter: Option<String>,
 
     /// The smallest first
@@ -69,7 +69,7 @@ impl TopFlags {
             Some(Field::Last) => args.push("--field=last".to_owned()),
             Some(Field::Nth(field)) => args.push(format!("--field={}", field + 1)),
         }
-        args.extend(self.delimiter.iter().map(|delimiter| format!("--delimiter={delimiter}")));
+        args.extend(self.delimiter.iter().map(|delimiter| format!("--field-separator={delimiter}")));
         args.extend(self.smallest.then(|| "--smallest".to_owned()));
         args.extend(self.text.then(|| "--text".to_owned()));
         StepSpec { args, partitions: Some(1), ..StepSpec::native(TOP_K) }
@@ -86,7 +86,7 @@ Examples:
   gristmill run count-by-field -f 1 --top 10 access.log    the ten most frequent values
 
 A line without the field ranks last, one that is no number as 0. In a job spec:
-{\"native\": \"top-k\", \"args\": [\"--count=10\", \"--field=3\", \"--delimiter=,\"], \"partitions\": 1}.";
+{\"native\": \"top-k\", \"args\": [\"--count=10\", \"--field=3\", \"--field-separator=,\"], \"partitions\": 1}.";
 
     fn steps(self) -> Result<Vec<StepSpec>, String> {
         if self.delimiter.as_deref() == Some("") {
@@ -202,7 +202,7 @@ mod tests {
         for count in [1, 7, 25, 2_000] {
             let count_arg = format!("--count={count}");
             let found = |more: &[&str]| {
-                let args = [&[count_arg.as_str(), "--delimiter=,"], more].concat();
+                let args = [&[count_arg.as_str(), "--field-separator=,"], more].concat();
                 run(&top_k(), &args, &files, |step| step.reduces = 1).expect("found").concat()
             };
             let text =
