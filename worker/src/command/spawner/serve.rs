@@ -67,6 +67,7 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     send(socket, &Reply::Ready, &[])?;
     let nice = getpriority_process(None)?;
     let _ = setpriority_process(None, nice - AHEAD);
+    let mut backstop = start::Backstop::new(nice);
     while let Some((request, fds)) = receive(socket)? {
         // An end that comes behind the program's own is for nobody.
         let Request::Start(order) = request else { continue };
@@ -74,7 +75,7 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
             return Err(io::Error::other("a program without its descriptors"));
         };
         let before = measure(&order.directory);
-        let backstop = start::Backstop::new(nice);
+        backstop.refresh();
         match start::start(&order, &backstop, stdin, stdout, stderr) {
             Ok(pid) => {
                 send(socket, &Reply::Started { pid: pid.as_raw_nonzero().get() }, &[])?;

@@ -4,11 +4,13 @@
 //! spawner. It makes system calls only: no allocation, no lock. And descriptors that are known by their numbers alone.
 
 #![expect(unsafe_code, reason = "the hook between fork and exec; descriptors by their numbers")]
+#![expect(clippy::disallowed_methods, reason = "a count of processes is good for a while")]
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{
@@ -19,8 +21,9 @@ use super::message::Start;
 
 /// Limits of the kernel, behind those that are watched: they hold between two looks.
 pub(super) struct Backstop {
-    /// Processes of this user.
+    /// Processes of this user, and when they were counted.
     processes: u64,
+    counted: Instant,
     /// As the executor has it; the spawner goes before its programs.
     nice: i32,
 }
@@ -30,19 +33,35 @@ const DATA_BYTES: u64 = 1 << 30;
 /// Files that a program may have open.
 const OPEN_FILES: u64 = 65_536;
 
+/// How long a count of processes is good for. To look through `/proc` takes longer than to start a program, and the limit has
+/// room for twice what a program may start.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
 impl Backstop {
     /// The kernel counts all processes of a user, so that those that are there already must not count.
     pub(super) fn new(nice: i32) -> Self {
-        let uid = rustix::process::getuid().as_raw();
-        let mut threads = 0;
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            use std::os::unix::fs::MetadataExt as _;
-            let own = entry.metadata().is_ok_and(|found| found.uid() == uid);
-            let tasks = if own { std::fs::read_dir(entry.path().join("task")).ok() } else { None };
-            threads += tasks.map_or(0, |tasks| tasks.count() as u64);
-        }
-        Self { processes: threads, nice }
+        Self { processes: count(), counted: Instant::now(), nice }
     }
+
+    /// Counts again what may have changed.
+    pub(super) fn refresh(&mut self) {
+        if self.counted.elapsed() >= COUNT_EVERY {
+            (self.processes, self.counted) = (count(), Instant::now());
+        }
+    }
+}
+
+/// Processes and threads of this user.
+fn count() -> u64 {
+    let uid = rustix::process::getuid().as_raw();
+    let mut threads = 0;
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        use std::os::unix::fs::MetadataExt as _;
+        let own = entry.metadata().is_ok_and(|found| found.uid() == uid);
+        let tasks = if own { std::fs::read_dir(entry.path().join("task")).ok() } else { None };
+        threads += tasks.map_or(0, |tasks| tasks.count() as u64);
+    }
+    threads
 }
 
 /// Keeps descriptors that this process was started with, which whoever started the worker may have left open, from programs.
