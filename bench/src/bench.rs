@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use crate::contender::Contender;
+use crate::contender::{Contender, Equal};
 use crate::data::Data;
 use crate::report::{Report, Row};
 use crate::workloads::{self, Workload};
@@ -25,7 +25,8 @@ Workloads:
   W9z the same, much shuffle          W10 growth with the input
 
 Contenders: gristmill, typed (a user's 35-line job), yardstick, gnu, duckdb, polars, spark; those that are not installed
-are left out with a line that says so. Python packages are looked for in --python.")]
+are left out with a line that says so. Python packages are looked for in --python. Any other program can be brought:
+  --with 'hadoop=java -cp jobs.jar:$JARS Jobs wc \"$1\" \"$2\"'")]
 pub(crate) struct Args {
     /// Workloads to run
     #[arg(required = true, value_parser = workloads::parse)]
@@ -39,6 +40,10 @@ pub(crate) struct Args {
     /// Contenders beside Gristmill, or `all`
     #[arg(long, value_delimiter = ',', default_value = "typed,yardstick")]
     pub(crate) against: Vec<String>,
+    /// Another program to run beside them, as a line of a shell that finds the input as `$1` and the output as `$2`, for
+    /// workloads whose contenders make an output; may be given more than once
+    #[arg(long, value_name = "NAME=SCRIPT", value_parser = parse_with)]
+    pub(crate) with: Vec<With>,
     /// How often each contender runs
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -54,6 +59,13 @@ pub(crate) struct Args {
     /// File for the results as JSON, added to as one line a workload
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+/// A program that the command line brings.
+#[derive(Clone, Debug)]
+pub(crate) struct With {
+    name: String,
+    script: String,
 }
 
 /// What workloads work with.
@@ -99,7 +111,22 @@ pub(crate) fn main() -> Result<()> {
 impl Bench {
     /// Says whether a contender was asked for.
     pub(crate) fn wants(&self, name: &str) -> bool {
-        self.args.against.iter().any(|asked| asked == name || asked == "all")
+        self.args.against.iter().any(|asked| asked == name || asked == "all" || (asked == "spark" && name == "pyspark"))
+    }
+
+    /// Adds the Python programs that were asked for and whose package is there.
+    pub(crate) fn add_python(&self, all: &mut Vec<Contender>, equal: Equal, programs: &[(&str, &str)], input: &Path) {
+        for (package, program) in programs.iter().filter(|(package, _)| self.wants(package)) {
+            match Contender::python(self, package, equal, program, input) {
+                Some(contender) => all.push(contender),
+                None => say(&format!("{package} is left out: {} has no such package", self.args.python)),
+            }
+        }
+    }
+
+    /// Adds the programs that the command line brings.
+    pub(crate) fn add_with(&self, all: &mut Vec<Contender>, equal: Equal, input: &Path) {
+        all.extend(self.args.with.iter().map(|with| Contender::shell(&with.name, self, equal, &with.script, input)));
     }
 
     /// Runs the contenders, round after round, and compares what they made.
@@ -132,6 +159,11 @@ impl Bench {
 #[expect(clippy::print_stderr, reason = "what a command line says while it works")]
 pub(crate) fn say(text: &str) {
     eprintln!("{text}");
+}
+
+fn parse_with(text: &str) -> Result<With, String> {
+    let (name, script) = text.split_once('=').ok_or("NAME=SCRIPT is expected")?;
+    Ok(With { name: name.to_owned(), script: script.to_owned() })
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

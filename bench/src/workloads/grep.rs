@@ -22,5 +22,6 @@ pub(crate) fn grep(bench: &Bench) -> Result<Report> {
         );
         all.push(Contender::shell("yardstick", bench, Equal::Nothing, &script, &input));
     }
+    bench.add_with(&mut all, Equal::Nothing, &input);
     bench.rounds("W8", &format!("{} of records", size(bytes)), &all)
 }

@@ -50,5 +50,6 @@ pub(crate) fn python(bench: &Bench) -> Result<Report> {
         let script = format!(r#"{map} < "$1" | sort --parallel=2 -S 4G | {reduce} > "$2""#);
         all.push(Contender::shell("yardstick", bench, Equal::Lines, &script, &input));
     }
+    bench.add_with(&mut all, Equal::Lines, &input);
     bench.rounds("W6", &format!("{} of English text", size(bytes)), &all)
 }

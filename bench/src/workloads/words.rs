@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::bench::{Bench, say, size};
+use crate::bench::{Bench, size};
 use crate::contender::{Contender, Equal};
 use crate::report::Report;
 use crate::typed;
@@ -60,13 +60,7 @@ fn contenders(bench: &Bench, input: &Path) -> Vec<Contender> {
             r#"awk '{ for (i = 1; i <= NF; i++) c[$i]++ } END { for (w in c) print w "\t" c[w] }' "$1" > "$2""#;
         all.push(Contender::shell("awk", bench, Equal::Lines, script, input));
     }
-    for (package, program) in [("duckdb", DUCKDB), ("polars", POLARS), ("pyspark", SPARK)] {
-        if bench.wants(package) || (package == "pyspark" && bench.wants("spark")) {
-            match Contender::python(bench, package, Equal::Lines, program, input) {
-                Some(contender) => all.push(contender),
-                None => say(&format!("{package} is left out: {} has no such package", bench.args.python)),
-            }
-        }
-    }
+    bench.add_python(&mut all, Equal::Lines, &[("duckdb", DUCKDB), ("polars", POLARS), ("pyspark", SPARK)], input);
+    bench.add_with(&mut all, Equal::Lines, input);
     all
 }
