@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use gristmill_common::wire::{
-    FetchRequest, LogHead, OutputsAnswer, PlanAnswer, PollRequest, PollResponse, SkipsAnswer, SplitsAnswer,
+    FetchRequest, LogHead, OutputsAnswer, PlanAnswer, PollRequest, PollResponse, PutOutput, SkipsAnswer, SplitsAnswer,
 };
 use gristmill_common::{Digest, limits};
 use reqwest::header::CONTENT_LENGTH;
@@ -134,18 +134,20 @@ impl WorkerClient {
         self.http.send(request.body(body)).await.map(drop)
     }
 
-    /// Puts the run file of task `index` of the grant into the store.
+    /// Puts the file of task `index` of the grant into the store; `about` is empty for a run file.
     ///
     /// # Errors
-    /// [`ClientError::Problem`] with `storage_full` when there is no room.
+    /// [`ClientError::Problem`] with `storage_full` when there is no room, with `not_found` when the file was not laid into
+    /// the inbox of this coordinator's store.
     pub async fn put_output(
         &self,
         token: &str,
         index: u32,
+        about: &PutOutput,
         body: impl Into<Body>,
         bytes: u64,
     ) -> Result<(), ClientError> {
-        let request = self.http.upload(["v1", "worker", "output", &index.to_string()], Some(token))?;
+        let request = self.http.upload(["v1", "worker", "output", &index.to_string()], Some(token))?.query(about);
         let request = request.header(CONTENT_LENGTH, bytes).body(body);
         self.http.send(request).await.map(drop)
     }

@@ -2,12 +2,16 @@
 //!
 //! A limit that users may set is a default here; the flag or field that changes it is named beside it.
 
-/// Version of the exchange between worker and coordinator. A coordinator serves this one and the one before.
-pub const PROTOCOL: u32 = 2;
+/// Version of the exchange between worker and coordinator.
+pub const PROTOCOL: u32 = 3;
+/// Oldest version that a coordinator serves: the one before, and older ones while they cost nothing.
+pub const OLDEST_PROTOCOL: u32 = 1;
 /// First version whose workers can leave records out.
 pub const PROTOCOL_THAT_SKIPS: u32 = 2;
 /// First version whose workers read formats other than lines, and files packed with anything but gzip.
 pub const PROTOCOL_THAT_READS_FORMATS: u32 = 2;
+/// First version whose workers write parts as finished files.
+pub const PROTOCOL_THAT_FINISHES_PARTS: u32 = 3;
 
 /// Tasks in one job: keeps the scheduler's tables under 300 MiB at 300 bytes per task.
 pub const TASKS_PER_JOB: u64 = 1_000_000;

@@ -112,9 +112,23 @@ pub struct PlannedStep {
     /// What the files hold that the step reads: the first one's; lines for later steps.
     #[serde(default, skip_serializing_if = "is_default")]
     pub input_format: InputFormat,
+    /// As what its parts are written.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub part_form: PartForm,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+/// As what the parts of a step are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartForm {
+    /// Runs whose values are text, which can be merged by key and are rendered when somebody reads them.
+    #[default]
+    Run,
+    /// Finished files: the bytes that the user gets, and nothing around them (decision 0014). Parts of a last step only.
+    File,
+}
+
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -240,6 +254,9 @@ impl Plan {
     fn protocol(&self) -> u32 {
         let is_newer = |file: &PinnedFile| !matches!(file.compression, Compression::None | Compression::Gzip);
         let has_format = self.head.steps.iter().any(|step| step.input_format != InputFormat::default());
+        if self.head.steps.iter().any(|step| step.part_form == PartForm::File) {
+            return limits::PROTOCOL_THAT_FINISHES_PARTS;
+        }
         if has_format || self.head.files.iter().any(is_newer) { limits::PROTOCOL_THAT_READS_FORMATS } else { 0 }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::grant::GrantName;
 use crate::ids::{Epoch, Fence, Generation, JobId, SessionId, Stage, WorkerId};
-use crate::plan::{PlanHead, SplitInput};
+use crate::plan::{PartForm, PlanHead, SplitInput, is_default};
 use crate::program::Kind;
 use crate::range::{FenceRange, TaskRange};
 use crate::reason::{Place, Reason};
@@ -169,21 +169,25 @@ pub struct Skipped {
     pub by_reader: bool,
 }
 
-/// A map output or a part: a run file of the `runs` crate (one partition for a part).
+/// A map output or a part: a run file of the `runs` crate (one partition for a part), or a finished file.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
     /// Records in it.
     pub records: u64,
-    /// Bytes of the run file; 0 for no output at all.
+    /// Bytes of the file; 0 for no output at all.
     pub bytes: u64,
-    /// Bytes of text that a part renders to; 0 for a map output.
+    /// Bytes that the user gets of a part: of the text that a run renders to, of a finished file all; 0 for a map output.
     #[serde(default)]
     pub text_bytes: u64,
-    /// XXH3-64 of the logical records, in hex: equal for equal attempts whatever the block layout.
+    /// XXH3-64 of the logical records of a run, in hex, or CRC-64/NVME of a finished file: equal for equal attempts
+    /// whatever the block layout.
     pub digest: String,
     /// Where it is.
     pub at: Location,
+    /// What kind of file a part is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub form: PartForm,
 }
 
 /// Where an output is.
@@ -193,7 +197,7 @@ pub enum Location {
     /// Nowhere: the attempt made no record.
     #[default]
     Nothing,
-    /// Here: the run file in base64, at most [`crate::limits::INLINE_OUTPUT_BYTES`] before encoding.
+    /// Here: the file in base64, at most [`crate::limits::INLINE_OUTPUT_BYTES`] before encoding.
     Inline(String),
     /// In the directory of the worker that reported it. Map outputs only.
     Worker(WorkerId),
@@ -368,6 +372,21 @@ pub struct FetchRequest {
     pub outputs: Vec<(u32, Fence)>,
 }
 
+/// Query of `PUT /v1/worker/output/{index}` for a part that is a finished file.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutOutput {
+    /// Bytes of the file. Absent for a run file, which says itself what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// CRC-64/NVME of the file that is the body, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+    /// Whether the file lies in the store's inbox under the name that [`placed_name`] makes, instead of in the body.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub placed: bool,
+}
+
 /// First line of a log that is sent (`PUT /v1/worker/log/{index}`), as JSON; what the attempt wrote follows as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct LogHead {
@@ -380,6 +399,12 @@ pub struct LogHead {
 #[must_use]
 pub fn output_name(job: JobId, step: u16, stage: Stage, index: u32, fence: Fence) -> String {
     format!("{job}/s{step}-{}{index}-{fence}", stage.letter())
+}
+
+/// The name under which a worker of the same host lays a part into the inbox of the coordinator's store, from its [`output_name`].
+#[must_use]
+pub fn placed_name(output_name: &str) -> String {
+    output_name.replace('/', "-")
 }
 
 /// As [`output_name`], for a task of a grant; `None` if the task is not in it.

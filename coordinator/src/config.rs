@@ -183,7 +183,7 @@ impl CoordinatorArgs {
             roots: self.allow_paths,
             lease_ms: self.lease_ms,
             retain_failed_ms: self.retain_failed,
-            store: StoreLimits { quota_bytes: self.relay_quota, reserve_bytes: self.disk_reserve },
+            store: StoreLimits { quota_bytes: self.relay_quota, reserve_bytes: self.disk_reserve, is_durable: true },
             public_url: self.public_url.map(|url| url.trim_end_matches('/').to_owned()),
             certificate: self.tls_cert.zip(self.tls_key),
             tls_terminated_in_front: self.tls_terminated_in_front,

@@ -1,4 +1,5 @@
-//! Runs: sorted pieces of records in blocks, as map outputs, spills and parts are stored and sent.
+//! Runs: sorted pieces of records in blocks, as map outputs, spills and parts are stored and sent; and finished parts, which are
+//! files with nothing around their bytes.
 //!
 //! A run is written once, front to back, and checked wherever it is read: no length in it is believed before its
 //! checksum was, and nothing here panics or allocates beyond the limits because of what a file or a peer holds.
@@ -35,6 +36,7 @@
 mod block;
 mod error;
 mod file;
+mod finished;
 mod frames;
 mod merge;
 mod part;
@@ -45,6 +47,7 @@ mod writer;
 
 pub use error::RunError;
 pub use file::{RunFile, SectionBytes};
+pub use finished::{Checksum, FileWriter};
 pub use frames::{NOT_THERE, SectionFrames};
 pub use merge::{Merge, key_prefix};
 pub use part::{PartWriter, part_text};

@@ -19,61 +19,76 @@ pub fn key_prefix(key: &[u8]) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
+/// Bits of an entrant below the prefix of its key: the number of its source.
+const SOURCE_BITS: u32 = 32;
+/// The bit of an entrant whose source is exhausted: behind every key.
+const EXHAUSTED: u128 = 1 << (64 + SOURCE_BITS);
+
+/// Who plays a match, as a number that compares as they do but for keys that are equal in their first 8 bytes: whether its
+/// source is exhausted, the prefix of its key, its number.
+type Entrant = u128;
+
+fn entrant(source: usize, prefix: Option<u64>) -> Entrant {
+    let prefix = prefix.map_or(EXHAUSTED, |prefix| u128::from(prefix) << SOURCE_BITS);
+    // A merge has far fewer sources.
+    prefix | u128::from(source as u32)
+}
+
+fn source_of(entrant: Entrant) -> usize {
+    entrant as u32 as usize
+}
+
 /// Merges sources. It is itself a source.
 pub struct Merge<S: Source> {
     sources: Vec<S>,
-    /// Prefix of each source's key; `None` when the source is exhausted.
-    heads: Vec<Option<u64>>,
-    /// `losers[0]` is the winner; `losers[n]` is the loser of the match at inner node `n`.
-    losers: Vec<usize>,
+    winner: Entrant,
+    /// The loser of the match at each inner node, from 1.
+    losers: Vec<Entrant>,
     primed: bool,
 }
 
 impl<S: Source> Merge<S> {
     /// Takes the sources; reads nothing yet.
     pub fn new(sources: Vec<S>) -> Self {
-        let heads = vec![None; sources.len()];
         let losers = vec![0; sources.len().max(1)];
-        Self { sources, heads, losers, primed: false }
+        Self { sources, winner: 0, losers, primed: false }
     }
 
     /// Returns the index of the source of the current record; after an error, of the source that failed.
     #[must_use]
     pub fn source_index(&self) -> usize {
-        self.losers[0]
+        source_of(self.winner)
     }
 
-    /// Says whether source `a` comes before source `b`.
-    #[inline]
-    fn before(&self, a: usize, b: usize) -> bool {
-        let order = match (self.heads[a], self.heads[b]) {
-            (Some(left), Some(right)) if left != right => left.cmp(&right),
-            (Some(_), Some(_)) => self.sources[a].key().cmp(self.sources[b].key()),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => Ordering::Equal,
-        };
-        order.then(a.cmp(&b)) == Ordering::Less
+    /// Says whether entrant `a` comes before entrant `b`.
+    #[inline(always)]
+    fn before(&self, a: Entrant, b: Entrant) -> bool {
+        if a >> SOURCE_BITS == b >> SOURCE_BITS { self.before_by_key(a, b) } else { a < b }
+    }
+
+    fn before_by_key(&self, a: Entrant, b: Entrant) -> bool {
+        if a & EXHAUSTED != 0 {
+            return a < b;
+        }
+        let key = |entrant| self.sources[source_of(entrant)].key();
+        key(a).cmp(key(b)).then(a.cmp(&b)) == Ordering::Less
     }
 
     #[inline]
-    fn step(&mut self, index: usize) -> Result<(), RunError> {
+    fn step(&mut self, index: usize) -> Result<Entrant, RunError> {
         let source = &mut self.sources[index];
-        self.heads[index] = if source.advance()? { Some(key_prefix(source.key())) } else { None };
-        Ok(())
+        let prefix = if source.advance()? { Some(key_prefix(source.key())) } else { None };
+        Ok(entrant(index, prefix))
     }
 
     /// Reads the first record of each source and plays all matches.
     fn prime(&mut self) -> Result<(), RunError> {
         let count = self.sources.len();
-        for index in 0..count {
-            self.losers[0] = index;
-            self.step(index)?;
-        }
         // Leaves are nodes count..2*count, their parents n / 2; winners move up, losers stay.
         let mut winners = vec![0; count * 2];
         for (index, winner) in winners[count..].iter_mut().enumerate() {
-            *winner = index;
+            self.winner = entrant(index, None);
+            *winner = self.step(index)?;
         }
         for node in (1..count).rev() {
             let (left, right) = (winners[node * 2], winners[node * 2 + 1]);
@@ -81,7 +96,7 @@ impl<S: Source> Merge<S> {
             winners[node] = winner;
             self.losers[node] = loser;
         }
-        self.losers[0] = if count > 1 { winners[1] } else { 0 };
+        self.winner = winners[1];
         self.primed = true;
         Ok(())
     }
@@ -89,9 +104,9 @@ impl<S: Source> Merge<S> {
     /// Moves the winner on and replays its matches up to the root.
     #[inline]
     fn replay(&mut self) -> Result<(), RunError> {
-        let mut winner = self.losers[0];
-        self.step(winner)?;
-        let mut node = (winner + self.sources.len()) / 2;
+        let index = source_of(self.winner);
+        let mut winner = self.step(index)?;
+        let mut node = (index + self.sources.len()) / 2;
         while node > 0 {
             let loser = self.losers[node];
             if self.before(loser, winner) {
@@ -100,7 +115,7 @@ impl<S: Source> Merge<S> {
             }
             node /= 2;
         }
-        self.losers[0] = winner;
+        self.winner = winner;
         Ok(())
     }
 }
@@ -113,19 +128,24 @@ impl<S: Source> Source for Merge<S> {
         }
         if !self.primed {
             self.prime()?;
-        } else if self.heads[self.losers[0]].is_some() {
+        } else if self.winner & EXHAUSTED == 0 {
             self.replay()?;
         }
-        Ok(self.heads[self.losers[0]].is_some())
+        Ok(self.winner & EXHAUSTED == 0)
     }
 
     #[inline]
     fn key(&self) -> &[u8] {
-        self.sources[self.losers[0]].key()
+        self.sources[source_of(self.winner)].key()
     }
 
     #[inline]
     fn value(&self) -> &[u8] {
-        self.sources[self.losers[0]].value()
+        self.sources[source_of(self.winner)].value()
+    }
+
+    #[inline]
+    fn joined(&self) -> &[u8] {
+        self.sources[source_of(self.winner)].joined()
     }
 }

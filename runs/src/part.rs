@@ -45,15 +45,15 @@ impl<W: Write> PartWriter<W> {
         Ok(())
     }
 
-    /// Appends a record of a part that is never merged by key: text in two pieces, without a key.
+    /// Appends the text of a record to a part that is never merged by key.
     ///
     /// # Errors
     /// As [`PartWriter::push`].
     #[inline]
-    pub fn push_unkeyed(&mut self, head: &[u8], tail: &[u8]) -> Result<(), RunError> {
+    pub fn push_unkeyed(&mut self, text: &[u8]) -> Result<(), RunError> {
         // No bytes are shared with a key of none.
-        self.run.push_joined(0, &[], [&[0], head, tail])?;
-        self.run.add_text_bytes((head.len() + tail.len()) as u64);
+        self.run.push_joined(0, &[], [&[0], text])?;
+        self.run.add_text_bytes(text.len() as u64);
         Ok(())
     }
 

@@ -20,6 +20,8 @@ pub trait Source {
     fn key(&self) -> &[u8];
     /// Returns the value of the current record.
     fn value(&self) -> &[u8];
+    /// Returns key and value of the current record, one behind the other.
+    fn joined(&self) -> &[u8];
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
@@ -33,6 +35,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn value(&self) -> &[u8] {
         (**self).value()
+    }
+
+    fn joined(&self) -> &[u8] {
+        (**self).joined()
     }
 }
 
@@ -164,5 +170,10 @@ impl<R: Read> Source for SectionReader<R> {
     #[inline]
     fn value(&self) -> &[u8] {
         &self.raw[self.value.clone()]
+    }
+
+    #[inline]
+    fn joined(&self) -> &[u8] {
+        &self.raw[self.key.start..self.value.end]
     }
 }

@@ -10,6 +10,11 @@ use crate::error::RunError;
 use crate::file::{Entry, FLAG_LZ4, FLAG_PART, Footer, HEADER_BYTES, HEADER_SEALED_BYTES, MAGIC, MAGIC_END, VERSION};
 use crate::{BLOCK_LIMIT_BYTES, KEY_BYTES, VALUE_BYTES, varint};
 
+/// A block is packed when that saves one part in so many: less is not worth unpacking it.
+const PACKING_GAIN: usize = 8;
+/// Blocks stored as they are behind one that was not worth packing.
+const UNPACKED_BLOCKS: u32 = 15;
+
 /// What a run says about itself before its records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RunHeader {
@@ -17,7 +22,7 @@ pub struct RunHeader {
     pub fence: Fence,
     /// Number of partitions; 1 for a part.
     pub partitions: u32,
-    /// Whether blocks are packed with LZ4 where that makes them smaller.
+    /// Whether blocks are packed with LZ4 where that makes them smaller by an eighth.
     pub compress: bool,
 }
 
@@ -83,6 +88,8 @@ pub struct RunWriter<W: Write> {
     sequence: u32,
     raw: Vec<u8>,
     packed: Vec<u8>,
+    /// Blocks that are to be stored as they are.
+    unpacked_next: u32,
     block_records: u32,
     section_start: u64,
     section_records: u64,
@@ -120,6 +127,7 @@ impl<W: Write> RunWriter<W> {
             sequence: 0,
             raw: Vec::new(),
             packed: Vec::new(),
+            unpacked_next: 0,
             block_records: 0,
             section_start: HEADER_BYTES as u64,
             section_records: 0,
@@ -252,15 +260,24 @@ impl<W: Write> RunWriter<W> {
         Ok(())
     }
 
-    /// Packs the block; `false` when that does not make it smaller.
+    /// Packs the block; `false` when that does not make it smaller by enough. Where it did not, the next blocks are not tried:
+    /// neighbours are alike.
     fn pack(&mut self) -> bool {
+        if self.unpacked_next > 0 {
+            self.unpacked_next -= 1;
+            return false;
+        }
         self.packed.resize(lz4_flex::block::get_maximum_output_size(self.raw.len()), 0);
+        let worth = self.raw.len() - self.raw.len() / PACKING_GAIN;
         match lz4_flex::block::compress_into(&self.raw, &mut self.packed) {
-            Ok(length) if length < self.raw.len() => {
+            Ok(length) if length < worth => {
                 self.packed.truncate(length);
                 true
             }
-            Ok(_) | Err(_) => false,
+            Ok(_) | Err(_) => {
+                self.unpacked_next = UNPACKED_BLOCKS;
+                false
+            }
         }
     }
 

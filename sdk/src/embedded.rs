@@ -121,6 +121,7 @@ fn coordinator_config(config: &EmbeddedConfig, state: &Path) -> CoordinatorConfi
             coordinator.journal = JournalKind::Memory;
             // A reserve is for those who come later; here nobody does, and a disk that is really full says so itself.
             coordinator.store.reserve_bytes = 0;
+            coordinator.store.is_durable = false;
         }
     }
     coordinator

@@ -7,6 +7,7 @@
 
 mod beneath;
 mod error;
+mod inbox;
 mod objects;
 mod pattern;
 mod pinned;
@@ -20,6 +21,7 @@ mod url;
 mod walk;
 
 pub use error::StorageError;
+pub use inbox::Inbox;
 pub use objects::{Bytes, ObjectFacts, ObjectStream, Objects};
 pub use pattern::Pattern;
 pub use pinned::{HEAD_BYTES, compression_of, open_pinned, pin};

@@ -35,6 +35,16 @@ impl Staged {
         Ok(Self { file: Some(file), temporary })
     }
 
+    /// Takes over a file that somebody else wrote under a temporary name.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(temporary: impl Into<PathBuf>) -> Result<Self, StorageError> {
+        let temporary = temporary.into();
+        let file = File::open(&temporary).map_err(|error| StorageError::io("open", &temporary, error))?;
+        Ok(Self { file: Some(file), temporary })
+    }
+
     /// Returns the temporary name.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -5,8 +5,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use gristmill_common::wire::{FetchRequest, output_name, output_name_in};
+use gristmill_common::wire::{FetchRequest, PutOutput, output_name, output_name_in};
 use gristmill_common::{Code, GrantName, Problem, Stage, limits};
+use gristmill_runs::Checksum;
 use gristmill_storage::Location;
 
 use super::answer::{Answer, Refusal};
@@ -116,12 +117,30 @@ pub(super) async fn fetch(
     Ok(response)
 }
 
+/// Puts what was sent, or laid into the inbox, into the store.
+async fn take(app: &App, name: &str, about: PutOutput, body: Body) -> Answer<Result<(), StoreError>> {
+    let PutOutput { checksum, placed, bytes } = about;
+    Ok(match (checksum, bytes, placed) {
+        (None, None, false) => app.store.put_output(name, body.into_data_stream()).await.map(drop),
+        (None, Some(bytes), true) => app.store.take_laid(name, bytes).await,
+        (Some(crc), Some(bytes), false) => {
+            let crc = u64::from_str_radix(&crc, 16);
+            let crc = crc.map_err(|_| Refusal::new(Code::Invalid, "`checksum` is 16 hex digits"))?;
+            app.store.put_finished(name, Checksum::new(crc, bytes), body.into_data_stream()).await
+        }
+        _ => {
+            let detail = "a finished file comes with `checksum` and `bytes`, or with `placed` and `bytes`";
+            return Err(Refusal::new(Code::Invalid, detail));
+        }
+    })
+}
+
 /// Takes the output of an attempt: a part, or a map output on its way to other hosts.
 pub(super) async fn store_output(
     State(app): State<App>,
     Grant(grant): Grant,
     Segment(index): Segment,
-    Asked(Nothing {}): Asked<Nothing>,
+    Asked(about): Asked<PutOutput>,
     Upload(body): Upload,
 ) -> Answer<StatusCode> {
     let index: u32 = index.parse().map_err(|_| no_such("task"))?;
@@ -134,7 +153,7 @@ pub(super) async fn store_output(
         return Err(Refusal::new(Code::Stale, detail));
     }
     let GrantName { job, step, .. } = grant;
-    if let Err(error) = app.store.put_output(&name, body.into_data_stream()).await {
+    if let Err(error) = take(&app, &name, about, body).await? {
         let problem = match &error {
             // What was sent is damaged, not what is kept.
             StoreError::Damaged { .. } => Problem::new(Code::Invalid, error.to_string()),

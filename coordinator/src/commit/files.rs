@@ -5,6 +5,9 @@
 //! file:      text into .NAME.JOB -> sync -> rename -> sync
 //! ```
 //!
+//! Parts that are finished files go into the directory under a second name of theirs, or are copied one behind the other
+//! into the file; parts that are runs are rendered.
+//!
 //! (In the store the staging name is `commits/JOB`.)
 
 use std::collections::HashSet;
@@ -12,14 +15,14 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use gristmill_common::digest::hex;
 use gristmill_common::limits;
+use gristmill_runs::Checksum;
 use gristmill_storage::{Staged, StorageError, rename_new, sync_directory};
-use sha2::{Digest as _, Sha256};
 
+use super::each::each;
 use super::manifest::{Manifest, ManifestPart, SKIPPED, part_name};
 use super::target::Target;
-use super::{CommitError, Finished, Steps};
+use super::{CommitError, Finished, Steps, finished};
 use crate::render::{PartSource, Text};
 use crate::store::{SUCCESS, Store};
 
@@ -48,12 +51,8 @@ impl FileOutput<'_> {
             _ => {}
         }
         self.clear_leftovers()?;
-        let mut parts = Vec::with_capacity(self.output.parts.len());
-        for part in &self.output.parts {
-            steps("write a part")?;
-            parts.push(self.part(part)?);
-        }
-        let manifest = self.manifest(parts);
+        let written = each(&self.output.parts, steps, "write a part", |part| self.part(part))?;
+        let manifest = self.manifest(written);
         if !manifest.skipped.is_empty() {
             write_durable(&staging.join(format!(".{SKIPPED}")), &staging.join(SKIPPED), &manifest.skipped_text())?;
         }
@@ -86,17 +85,21 @@ impl FileOutput<'_> {
             // Not what an earlier try left: only an overwrite may go on.
             self.check_free()?;
         }
-        let mut text = if self.output.ordered {
-            Text::concatenated(self.store.clone(), parts.clone(), 0..total)
-        } else {
-            Text::merged(self.store.clone(), parts, 0..total)?
+        let is_finished = self.output.ordered && parts.iter().all(PartSource::is_finished);
+        let text = match (is_finished, self.output.ordered) {
+            (true, _) => None,
+            (false, true) => Some(Text::concatenated(self.store.clone(), parts.clone(), 0..total)),
+            (false, false) => Some(Text::merged(self.store.clone(), parts, 0..total)?),
         };
         steps("write the file")?;
         self.check_room()?;
         let mut staged = Staged::create(staging)?;
-        let checksum = copy(&mut text, |chunk| {
-            staged.write_all(chunk).map_err(|error| StorageError::io("write", staging, error))
-        })?;
+        let checksum = match text {
+            None => self.concatenate(&staged, steps)?,
+            Some(mut text) => copy(&mut text, |chunk| {
+                staged.write_all(chunk).map_err(|error| StorageError::io("write", staging, error))
+            })?,
+        };
         steps("make the file durable")?;
         staged.sync()?;
         steps("give the output its name")?;
@@ -113,10 +116,26 @@ impl FileOutput<'_> {
         sync_parent(path)?;
         let records = parts.iter().map(|part| part.output.records).sum();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let part = ManifestPart { name, bytes: total, records, checksum, stored: None };
+        let part = ManifestPart { name, bytes: total, records, checksum: shown(checksum), stored: None };
         let manifest = self.manifest(vec![part]);
         self.dead_letters(&manifest)?;
         Ok(manifest)
+    }
+
+    /// Copies finished parts one behind the other.
+    fn concatenate(&self, staged: &Staged, steps: Steps<'_>) -> Result<Checksum, CommitError> {
+        let file = staged.try_clone().map_err(|error| StorageError::io("write", staged.path(), error))?;
+        let mut end = 0;
+        let placed = self.output.parts.iter().map(|part| {
+            let offset = end;
+            end += part.output.text_bytes;
+            (offset, part)
+        });
+        let placed: Vec<_> = placed.collect();
+        let written = each(&placed, steps, "copy a part", |(offset, part)| {
+            finished::copy_into(&file, *offset, part, self.store)
+        })?;
+        Ok(written.into_iter().fold(Checksum::default(), Checksum::then))
     }
 
     fn manifest(&self, parts: Vec<ManifestPart>) -> Manifest {
@@ -179,9 +198,20 @@ impl FileOutput<'_> {
     fn part(&self, part: &PartSource) -> Result<ManifestPart, CommitError> {
         let (name, bytes) = (part_name(part.index), part.output.text_bytes);
         let path = self.target.staging.join(&name);
+        let staging = self.target.staging.join(format!(".{name}"));
+        if part.is_finished() {
+            self.check_room()?;
+            let checksum = shown(finished::place(part, self.store, &staging, &path)?);
+            return Ok(ManifestPart { name, bytes, records: part.output.records, checksum, stored: None });
+        }
         let text = || Text::concatenated(self.store.clone(), vec![part.clone()], 0..bytes);
-        let done =
-            |checksum| ManifestPart { name: name.clone(), bytes, records: part.output.records, checksum, stored: None };
+        let done = |checksum| ManifestPart {
+            name: name.clone(),
+            bytes,
+            records: part.output.records,
+            checksum: shown(checksum),
+            stored: None,
+        };
         if path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes) {
             let checksum = copy(&mut text(), |_| Ok(()))?;
             if file_checksum(&path)? == checksum {
@@ -189,7 +219,7 @@ impl FileOutput<'_> {
             }
         }
         self.check_room()?;
-        let mut staged = Staged::create(self.target.staging.join(format!(".{name}")))?;
+        let mut staged = Staged::create(staging)?;
         let checksum = copy(&mut text(), |chunk| {
             staged.write_all(chunk).map_err(|error| StorageError::io("write", &path, error))
         })?;
@@ -200,29 +230,34 @@ impl FileOutput<'_> {
 }
 
 /// Hands out a text in chunks and returns its checksum.
-fn copy(text: &mut Text, mut write: impl FnMut(&[u8]) -> Result<(), StorageError>) -> Result<String, CommitError> {
-    let mut hash = Sha256::new();
+fn copy(text: &mut Text, mut write: impl FnMut(&[u8]) -> Result<(), StorageError>) -> Result<Checksum, CommitError> {
+    let mut checksum = Checksum::default();
     let mut chunk = Vec::with_capacity(limits::RENDER_CHUNK_BYTES);
     loop {
         chunk.clear();
         let more = text.fill(&mut chunk, limits::RENDER_CHUNK_BYTES)?;
-        hash.update(&chunk);
+        checksum.update(&chunk);
         write(&chunk)?;
         if !more {
-            return Ok(format!("sha256:{}", hex(&hash.finalize())));
+            return Ok(checksum);
         }
     }
 }
 
-fn file_checksum(path: &Path) -> Result<String, StorageError> {
+/// A checksum as manifests have it.
+fn shown(checksum: Checksum) -> String {
+    format!("{}:{:016x}", Checksum::NAME, checksum.crc())
+}
+
+fn file_checksum(path: &Path) -> Result<Checksum, StorageError> {
     let failed = |error| StorageError::io("read", path, error);
     let mut file = File::open(path).map_err(failed)?;
-    let mut hash = Sha256::new();
+    let mut checksum = Checksum::default();
     let mut chunk = vec![0; limits::RENDER_CHUNK_BYTES];
     loop {
         match file.read(&mut chunk).map_err(failed)? {
-            0 => return Ok(format!("sha256:{}", hex(&hash.finalize()))),
-            read => hash.update(&chunk[..read]),
+            0 => return Ok(checksum),
+            read => checksum.update(&chunk[..read]),
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct ManifestPart {
     pub bytes: u64,
     /// Its records.
     pub records: u64,
-    /// `sha256:` of the text of a file, `xxh3:` of the records of a part in the store.
+    /// `crc64nvme:` of the bytes of a file (`sha256:` in older manifests), `xxh3:` of the records of a part in the store.
     pub checksum: String,
     /// Where a part in the store is; absent for files.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,9 @@
 //! directory is moved aside first, so for a moment, or until the commit is run again after a crash in that moment, its
 //! name is free; it never shows a mixture.
 
+mod each;
 mod files;
+mod finished;
 pub mod manifest;
 mod stored;
 pub(crate) mod target;
@@ -63,7 +65,7 @@ impl From<StoreError> for CommitError {
 }
 
 /// Says what a step of a commit is about to do. Production goes on; a test stops there as a crash would.
-type Steps<'a> = &'a mut dyn FnMut(&'static str) -> Result<(), CommitError>;
+type Steps<'a> = &'a mut (dyn FnMut(&'static str) -> Result<(), CommitError> + Send);
 
 /// Makes the output of a job visible, or finds that it is.
 ///
@@ -97,7 +99,7 @@ fn run(
     let sorted = spec.steps.last().is_none_or(|step| step.reduces() > 0);
     let stage = if sorted { Stage::Reduce } else { Stage::Map };
     let source = |(index, fence, output)| PartSource::new(job, step, stage, index, fence, output);
-    let ordered = !sorted || spec.steps.last().is_some_and(|step| step.order.is_some());
+    let ordered = !sorted || parts.len() == 1 || spec.steps.last().is_some_and(|step| step.order.is_some());
     let output = Finished { job, sorted, ordered, parts: parts.into_iter().map(source).collect(), skipped };
     match &spec.output.url {
         None => stored::commit(&output, store, steps),
@@ -146,7 +148,7 @@ struct Finished {
     job: JobId,
     /// Whether each part is in the order of its keys.
     sorted: bool,
-    /// Whether the parts are the output one after the other: of a map-only step and of a sort.
+    /// Whether the parts are the output one after the other: of a map-only step, of a sort, and where there is but one.
     ordered: bool,
     parts: Vec<PartSource>,
     /// Records that it lacks.

@@ -337,7 +337,7 @@ pub(super) async fn send(inbox: &mpsc::WeakUnboundedSender<Message>, command: Co
 mod tests {
     use gristmill_common::plan::{PlanSummary, StepShape};
     use gristmill_common::spec::{Generated, Input, StepSpec};
-    use gristmill_common::wire::{Done, Location};
+    use gristmill_common::wire::Done;
     use gristmill_common::{Digest, Stage, TaskRange, TokenSecret, WorkerId};
 
     use super::*;
@@ -365,7 +365,7 @@ mod tests {
             roots: vec![],
             protocol: 0,
         };
-        let output = Output { records: 0, bytes: 0, text_bytes: 0, digest: "0".repeat(16), at: Location::Nothing };
+        let output = Output { digest: "0".repeat(16), ..Output::default() };
         let won = Entry::Won {
             job,
             worker: WorkerId(uuid::Uuid::from_u128(1)),

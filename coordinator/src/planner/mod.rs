@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use gristmill_common::format::InputFormat;
 use gristmill_common::order::PlannedOrder;
-use gristmill_common::plan::{PinnedFile, Plan, PlanHead, PlanSummary, PlannedStep, Splits};
+use gristmill_common::plan::{PartForm, PinnedFile, Plan, PlanHead, PlanSummary, PlannedStep, Splits};
 use gristmill_common::program::Kind;
 use gristmill_common::spec::{Generated, Input, StepSpec};
 use gristmill_common::{Code, JobId, JobSpec, Problem, limits};
@@ -142,6 +142,7 @@ fn assemble(spec: &JobSpec, files: Vec<PinnedFile>, splits: Splits) -> Result<Pl
             fan_in: limits::FAN_IN,
             order: None,
             input_format: if steps.is_empty() { spec.input_format.clone() } else { InputFormat::default() },
+            part_form: if steps.len() + 1 == spec.steps.len() { form_of_parts(spec, step) } else { PartForm::Run },
         };
         maps = planned.parts();
         steps.push(planned);
@@ -150,6 +151,15 @@ fn assemble(spec: &JobSpec, files: Vec<PinnedFile>, splits: Splits) -> Result<Pl
     check_tasks(tasks, "/steps", "use fewer partitions, larger splits or fewer steps")?;
     let head = PlanHead { files, steps, progress_timeout_ms: spec.progress_timeout_ms };
     Ok(Plan { version: Plan::VERSION, head, splits })
+}
+
+/// Parts of a last step are finished files where nobody will merge them by key: in a directory, and one behind the other.
+fn form_of_parts(spec: &JobSpec, last: &StepSpec) -> PartForm {
+    let is_ordered = last.reduces() <= 1 || last.order.is_some();
+    match &spec.output.url {
+        Some(url) if url.ends_with('/') || is_ordered => PartForm::File,
+        _ => PartForm::Run,
+    }
 }
 
 /// The parts of a sort follow from its input: each is merged by one task.

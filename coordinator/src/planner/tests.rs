@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use gristmill_common::plan::{Compression, Piece, SplitInput};
+use gristmill_common::plan::{Compression, PartForm, Piece, SplitInput};
 use gristmill_common::spec::StepSpec;
 use gristmill_common::{Digest, JobSpec};
 
@@ -247,6 +247,37 @@ async fn outputs_that_cannot_be_are_refused_at_once() {
         }
     }
     assert!(Path::new(&world.file("mine/notes.txt")).exists());
+}
+
+#[tokio::test]
+async fn parts_that_nobody_merges_by_key_are_finished_files() {
+    let world = World::new();
+    write(&world, "a", b"text\n");
+    let form = async |output: Option<&str>, change: &dyn Fn(&mut JobSpec)| {
+        let mut spec = spec(&[world.url("a")]);
+        spec.output.url = output.map(|name| world.url(name));
+        change(&mut spec);
+        let (plan, summary) = planned(&world, &spec).await.expect("planned");
+        let forms: Vec<_> = plan.head.steps.iter().map(|step| step.part_form).collect();
+        let needed = if forms.contains(&PartForm::File) { limits::PROTOCOL_THAT_FINISHES_PARTS } else { 0 };
+        assert_eq!(summary.protocol, needed, "older workers write runs");
+        forms
+    };
+    let map_only = |spec: &mut JobSpec| spec.steps[0].reduce = false;
+    let sort = |spec: &mut JobSpec| spec.steps[0].order = Some(Box::default());
+    let one = |spec: &mut JobSpec| spec.steps[0].partitions = Some(1);
+    let two = |spec: &mut JobSpec| spec.steps.push(StepSpec::native("word-count"));
+    let (run, file) = (PartForm::Run, PartForm::File);
+    assert_eq!(form(Some("out/"), &|_| ()).await, [file]);
+    assert_eq!(form(Some("out"), &|_| ()).await, [run], "merged by key");
+    assert_eq!(form(Some("out"), &map_only).await, [file]);
+    assert_eq!(form(Some("out"), &sort).await, [file]);
+    assert_eq!(form(Some("out"), &one).await, [file]);
+    assert_eq!(form(Some("out/"), &two).await, [run, file], "the parts of the first step are read as text");
+    assert_eq!(form(None, &sort).await, [run], "kept in the store, where it may be merged by key");
+    let mut stored = spec(&[world.url("a")]);
+    stored.output.url = Some("store://out/".to_owned());
+    assert_eq!(planned(&world, &stored).await.expect("planned").0.head.steps[0].part_form, file);
 }
 
 #[tokio::test]

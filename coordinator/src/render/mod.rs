@@ -18,6 +18,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use gristmill_common::{Code, JobId, Problem, limits};
 use gristmill_storage::ByteRange;
 
+pub(crate) use self::source::Finished;
 pub use self::source::{PartSource, RenderError};
 pub(crate) use self::text::Text;
 use crate::commit::manifest::Manifest;

@@ -1,10 +1,14 @@
 //! A won part, wherever it is, opened and held against what was reported of it.
 
+use std::fs::File;
+use std::path::PathBuf;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gristmill_common::plan::PartForm;
 use gristmill_common::wire::{Location, Output, output_name};
 use gristmill_common::{Code, Fence, JobId, Problem, Stage};
-use gristmill_runs::{RunError, RunFile, verify_run};
+use gristmill_runs::{Checksum, RunError, RunFile, verify_run};
 use gristmill_storage::StorageError;
 
 use crate::store::{Store, StoreError};
@@ -53,6 +57,16 @@ impl RenderError {
     }
 }
 
+/// The bytes of a finished part, not verified.
+pub(crate) enum Finished {
+    /// None: the attempt made no record.
+    Nothing,
+    /// They came in the report.
+    Here(Vec<u8>),
+    /// They are in the store.
+    Stored(PathBuf, File),
+}
+
 impl PartSource {
     /// Names part `index` of a step, won by this attempt.
     #[must_use]
@@ -69,6 +83,7 @@ impl PartSource {
         let run = match &self.output.at {
             Location::Nothing if self.output.records == 0 && self.output.text_bytes == 0 => return Ok(None),
             Location::Nothing => return Err(bad("records were reported, but no place where they are".to_owned())),
+            _ if self.output.form == PartForm::File => return Err(bad("it is a file, and no run".to_owned())),
             Location::Inline(text) => {
                 let bytes = STANDARD.decode(text).map_err(|error| bad(format!("its report is damaged: {error}")))?;
                 RunFile::from_bytes(bytes).map_err(|error| RenderError::run(self.index, &error))?
@@ -84,6 +99,41 @@ impl PartSource {
         };
         self.check(&run).map_err(bad)?;
         Ok(Some(run))
+    }
+
+    /// Says whether it is a finished file, or nothing, which can be both.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.output.form == PartForm::File || self.output.at == Location::Nothing
+    }
+
+    /// Returns length and checksum of a finished part, as reported.
+    pub(crate) fn checksum(&self) -> Checksum {
+        // What cannot be read as a checksum is the checksum of nothing that was written.
+        u64::from_str_radix(&self.output.digest, 16)
+            .map_or(Checksum::new(0, u64::MAX), |crc| Checksum::new(crc, self.output.bytes))
+    }
+
+    /// Opens a finished part, without a look at what it holds. Blocks.
+    ///
+    /// # Errors
+    /// [`RenderError::Part`] if it is gone or has another length.
+    pub(crate) fn finished(&self, store: &Store) -> Result<Finished, RenderError> {
+        let bad = |why: String| RenderError::Part { index: self.index, why };
+        match &self.output.at {
+            Location::Nothing if self.output.records == 0 && self.output.text_bytes == 0 => Ok(Finished::Nothing),
+            Location::Inline(text) => {
+                let bytes = STANDARD.decode(text).map_err(|error| bad(format!("its report is damaged: {error}")))?;
+                Ok(Finished::Here(bytes))
+            }
+            Location::Store => match store.open_file(&self.name, self.output.bytes) {
+                Ok((path, file)) => Ok(Finished::Stored(path, file)),
+                Err(StoreError::Storage(error)) => Err(RenderError::Storage(error)),
+                Err(error) => Err(bad(error.to_string())),
+            },
+            Location::Nothing | Location::Worker(_) => {
+                Err(bad("a part was reported, but no place where it is".to_owned()))
+            }
+        }
     }
 
     /// Reads every block of it. Blocks.

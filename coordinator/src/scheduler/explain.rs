@@ -269,9 +269,12 @@ fn explain_obstacles(job: &Job, index: u16, step: &Step, unable: &[(&Worker, Obs
     if !no_skips.is_empty() {
         lines.push(format!("worker {} is too old to leave bad records out: update it", names(&no_skips)));
     }
-    let no_formats = having(|obstacle| *obstacle == Obstacle::NoFormats);
-    if !no_formats.is_empty() {
-        lines.push(format!("worker {} is too old to read the format of the input: update it", names(&no_formats)));
+    let too_old = having(|obstacle| *obstacle == Obstacle::TooOld);
+    if !too_old.is_empty() {
+        lines.push(format!(
+            "worker {} is too old for how the job's input is read or its output is written: update it",
+            names(&too_old)
+        ));
     }
     let no_root = having(|obstacle| matches!(obstacle, Obstacle::NoRoot(_)));
     if !no_root.is_empty() {
@@ -293,7 +296,7 @@ fn explain_requirements(job: &Job, unable: &[(&Worker, Obstacle)], lines: &mut V
             | Obstacle::OtherExecutable
             | Obstacle::NoRoot(_)
             | Obstacle::NoSkips
-            | Obstacle::NoFormats => {}
+            | Obstacle::TooOld => {}
         }
     }
     for (label, names) in unlabelled {

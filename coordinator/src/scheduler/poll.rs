@@ -65,7 +65,7 @@ impl Scheduler {
 
     fn admit(&self, request: &PollRequest) -> Result<Admission, Problem> {
         let stale = |detail: String| Err(Problem::new(Code::Stale, detail));
-        let (newest, oldest) = (limits::PROTOCOL, limits::PROTOCOL.saturating_sub(1).max(1));
+        let (newest, oldest) = (limits::PROTOCOL, limits::OLDEST_PROTOCOL);
         if request.protocol < oldest || request.protocol > newest {
             let theirs = request.protocol;
             return stale(format!(

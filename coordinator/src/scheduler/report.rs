@@ -7,13 +7,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gristmill_common::api::{JobFailure, JobState};
+use gristmill_common::plan::PartForm;
 use gristmill_common::reason::bounded;
 use gristmill_common::spec::OnFailedTask;
 use gristmill_common::wire::{Ack, Done, Location, Outcome, Output, Report, TaskResult, Verdict};
 use gristmill_common::{
     Fence, FenceRange, GrantName, JobId, Reason, Stage, TaskName, TaskRange, WorkerId, grant, limits,
 };
-use gristmill_runs::{RunFile, verify_run};
+use gristmill_runs::{Checksum, RunFile, verify_run};
 
 use super::Scheduler;
 use super::entry::Entry;
@@ -396,11 +397,19 @@ pub(super) fn times(n: u32) -> String {
 /// Checks what a peer says of its output, and cuts its counters; `None` for what cannot be.
 fn checked(mut done: Done, worker: WorkerId, is_part: bool, fences: FenceRange) -> Option<Done> {
     let output = &done.output;
+    let is_formed = match output.form {
+        PartForm::Run => true,
+        PartForm::File => is_part && output.bytes == output.text_bytes,
+    };
     let fits = match &output.at {
         Location::Nothing => (output.records, output.bytes, output.text_bytes) == (0, 0, 0),
         Location::Store => true,
         Location::Inline(text) => {
-            text.len() <= limits::INLINE_OUTPUT_BYTES.div_ceil(3) * 4 && is_run(text, output, is_part, fences)
+            text.len() <= limits::INLINE_OUTPUT_BYTES.div_ceil(3) * 4
+                && match output.form {
+                    PartForm::Run => is_run(text, output, is_part, fences),
+                    PartForm::File => is_file(text, output),
+                }
         }
         Location::Worker(holder) => *holder == worker && !is_part,
     };
@@ -408,7 +417,14 @@ fn checked(mut done: Done, worker: WorkerId, is_part: bool, fences: FenceRange) 
     while done.counters.len() > limits::COUNTERS {
         done.counters.pop_last();
     }
-    (fits && done.output.digest.len() <= DIGEST_CHARACTERS).then_some(done)
+    (fits && is_formed && done.output.digest.len() <= DIGEST_CHARACTERS).then_some(done)
+}
+
+/// Whether the text is the finished file that the report describes.
+fn is_file(text: &str, output: &Output) -> bool {
+    let found = STANDARD.decode(text).map(|bytes| Checksum::of(&bytes));
+    let reported = u64::from_str_radix(&output.digest, 16).map(|crc| Checksum::new(crc, output.bytes));
+    found.ok().is_some_and(|found| reported == Ok(found))
 }
 
 /// Whether the text is a whole run file of this attempt: whoever reads it later could only call it lost.

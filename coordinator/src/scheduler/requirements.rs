@@ -30,7 +30,7 @@ pub(super) enum Obstacle {
     /// It is too old to leave records out.
     NoSkips,
     /// It is too old to read the input's format.
-    NoFormats,
+    TooOld,
 }
 
 /// What a job's ready stage wants of a worker.
@@ -108,7 +108,7 @@ impl Demand {
             return Some(Obstacle::NoSkips);
         }
         if ability.protocol < self.protocol {
-            return Some(Obstacle::NoFormats);
+            return Some(Obstacle::TooOld);
         }
         match self.kind {
             Kind::Native if ability.programs.contains(&self.program) => {}

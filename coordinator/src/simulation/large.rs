@@ -155,6 +155,7 @@ fn done(tasks: TaskRange, one_by_one: bool) -> Done {
         text_bytes: 0,
         digest: if one_by_one { format!("{:016x}", tasks.first) } else { "0000000000000000".to_owned() },
         at: if one_by_one { Location::Store } else { Location::Nothing },
+        ..Output::default()
     };
     Done { output, records_in: 1, took_ms: 1, ..Done::default() }
 }

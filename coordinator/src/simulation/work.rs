@@ -118,7 +118,7 @@ pub(super) fn done(value: u64, fence: Fence, worker: WorkerId, is_part: bool) ->
         Place::File => Location::Worker(worker),
     };
     let RunSummary { records, bytes, text_bytes, digest } = summary;
-    let output = Output { records, bytes, text_bytes, digest: format!("{digest:016x}"), at };
+    let output = Output { records, bytes, text_bytes, digest: format!("{digest:016x}"), at, ..Output::default() };
     Done {
         output,
         records_in: 1,

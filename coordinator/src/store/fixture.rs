@@ -4,9 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
+use gristmill_common::plan::PartForm;
 use gristmill_common::wire::{Location, Output, output_name};
 use gristmill_common::{Fence, JobId, Stage};
-use gristmill_runs::{PartWriter, RunSummary};
+use gristmill_runs::{Checksum, PartWriter, RunSummary};
 use gristmill_storage::{Roots, StorePath};
 
 use super::{Store, StoreError, StoreLimits};
@@ -23,7 +24,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::with_limits(StoreLimits { quota_bytes: 1 << 20, reserve_bytes: 0 })
+        Self::with_limits(StoreLimits { quota_bytes: 1 << 20, reserve_bytes: 0, is_durable: true })
     }
 
     pub(crate) fn with_limits(limits: StoreLimits) -> Self {
@@ -39,7 +40,7 @@ impl World {
 
     /// Opens the store again, as after a crash.
     pub(crate) fn reopen(&mut self) {
-        let limits = StoreLimits { quota_bytes: 1 << 20, reserve_bytes: 0 };
+        let limits = StoreLimits { quota_bytes: 1 << 20, reserve_bytes: 0, is_durable: true };
         self.store = Store::open_with(&self.home.path().join("data"), limits).expect("opened");
     }
 
@@ -87,7 +88,26 @@ impl World {
             Location::Inline(STANDARD.encode(&bytes))
         };
         let RunSummary { records, bytes, digest, text_bytes } = summary;
-        (index, fence, Output { records, bytes, text_bytes, digest: format!("{digest:016x}"), at })
+        (index, fence, Output { records, bytes, text_bytes, digest: format!("{digest:016x}"), at, form: PartForm::Run })
+    }
+
+    /// Makes the finished part of a task.
+    pub(crate) async fn finished(&self, stage: Stage, index: u32, text: &str, stored: bool) -> (u32, Fence, Output) {
+        let fence = Fence(100 + u64::from(index));
+        if text.is_empty() {
+            return (index, fence, Output::default());
+        }
+        let checksum = Checksum::of(text.as_bytes());
+        let at = if stored {
+            let name = output_name(self.job, 0, stage, index, fence);
+            self.store.put_finished(&name, checksum, body(text.as_bytes())).await.expect("stored");
+            Location::Store
+        } else {
+            Location::Inline(STANDARD.encode(text))
+        };
+        let (records, bytes) = (text.lines().count() as u64, text.len() as u64);
+        let digest = format!("{:016x}", checksum.crc());
+        (index, fence, Output { records, bytes, text_bytes: bytes, digest, at, form: PartForm::File })
     }
 
     /// Returns the path of an output's blob.

@@ -3,6 +3,7 @@
 //! ```text
 //! store/plans/JOB.json      plans, immutable, fsynced before they are acknowledged
 //! store/outputs/JOB/NAME    map outputs (not fsynced: a checksum finds the loss, the map runs again) and parts (fsynced)
+//! store/inbox/JOB-NAME      parts that workers of this host lay there instead of sending them, swept at every start
 //! store/outputs/JOB/_SUCCESS  manifest of a job whose output stays here
 //! store/bundles/SHA256      bundles of programs
 //! store/logs/JOB/NAME       logs of attempts (not fsynced)
@@ -32,7 +33,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use gristmill_common::{JobId, limits};
-use gristmill_storage::{ObjectFacts, Objects, Staged, StorageError, StorePath, sync_directory};
+use gristmill_storage::{Inbox, ObjectFacts, Objects, Staged, StorageError, StorePath, sync_directory};
 
 pub use self::error::StoreError;
 pub use self::logs::LogName;
@@ -49,6 +50,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     directory: PathBuf,
     files: Objects,
+    inbox: Inbox,
     room: Room,
     usage: Mutex<Usage>,
     plans: Mutex<PlanCache>,
@@ -91,6 +93,8 @@ impl Store {
             let path = directory.join(name);
             fs::create_dir_all(&path).map_err(|error| StorageError::io("create", &path, error))?;
         }
+        let inbox = Inbox::of_store(&directory);
+        inbox.make_empty()?;
         sync_directory(&directory)?;
         sync_directory(data_dir)?;
         let files = directory.join("files");
@@ -101,6 +105,7 @@ impl Store {
         Ok(Self(Arc::new(Inner {
             found: Mutex::new(found),
             files: Objects::local(&files)?,
+            inbox,
             room: Room::new(&directory, limits),
             directory,
             usage: Mutex::new(usage),

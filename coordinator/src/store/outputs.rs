@@ -1,7 +1,8 @@
 //! Map outputs and parts in the store, under the names that `output_name` makes, and the manifest that completes them.
 //!
-//! A name comes from a peer's token and is still checked here. A blob is verified whole before it gets its name; parts
-//! are fsynced, relayed map outputs are not: their checksums find a loss, and the map runs again.
+//! A name comes from a peer's token and is still checked here. A blob that is sent is verified whole before it gets its name;
+//! one that was laid into the inbox went no way on which it could be damaged, and is verified by the commit. Parts are fsynced,
+//! relayed map outputs are not: their checksums find a loss, and the map runs again.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -10,8 +11,9 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
+use gristmill_common::wire::placed_name;
 use gristmill_common::{Fence, JobId};
-use gristmill_runs::{RunFile, RunSummary, verify_run};
+use gristmill_runs::{Checksum, RunFile, RunSummary, verify_run};
 use gristmill_storage::{Staged, StorageError, sync_directory};
 use tokio::io::AsyncWriteExt as _;
 
@@ -74,7 +76,55 @@ impl Store {
         S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
         E: std::fmt::Display + Send,
     {
-        let OutputName { job, fence, .. } = parse(name)?;
+        let (staged, reservation) = self.stage_output(name, body).await?;
+        let (store, name, received) = (self.clone(), name.to_owned(), reservation.bytes);
+        blocking(move || store.keep_run(&name, staged, received)).await
+    }
+
+    /// Receives a finished part, verifies it and gives it its name, durably.
+    ///
+    /// # Errors
+    /// As [`Self::put_output`].
+    pub async fn put_finished<S, E>(&self, name: &str, file: Checksum, body: S) -> Result<(), StoreError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+        E: std::fmt::Display + Send,
+    {
+        let (staged, reservation) = self.stage_output(name, body).await?;
+        let (store, name, received) = (self.clone(), name.to_owned(), reservation.bytes);
+        blocking(move || {
+            let from = File::open(staged.path()).map_err(|error| StorageError::io("read", staged.path(), error))?;
+            file.check(from, |_| Ok(())).map_err(|error| StoreError::run(&name, error))?;
+            store.keep(&parse(&name)?, staged, received, true)
+        })
+        .await
+    }
+
+    /// Takes a finished part of so many bytes out of the inbox and gives it its name, durably. The commit verifies it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if no such file is there; then as [`Self::put_output`].
+    pub async fn take_laid(&self, name: &str, bytes: u64) -> Result<(), StoreError> {
+        let parsed = parse(name)?;
+        self.0.room.check(name)?;
+        let mut reservation = Reservation { store: self, job: parsed.job, bytes: 0 };
+        reservation.grow(name, bytes)?;
+        let (store, name) = (self.clone(), name.to_owned());
+        blocking(move || {
+            let found = store.0.inbox.find(&placed_name(&name), bytes);
+            let found = found
+                .ok_or_else(|| StoreError::NotFound { what: format!("part {name} of {bytes} bytes in its inbox") })?;
+            store.keep(&parse(&name)?, Staged::open(found)?, bytes, true)
+        })
+        .await
+    }
+
+    async fn stage_output<S, E>(&self, name: &str, body: S) -> Result<(Staged, Reservation<'_>), StoreError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
+        E: std::fmt::Display + Send,
+    {
+        let job = parse(name)?.job;
         self.0.room.check(name)?;
         let staged = {
             let store = self.clone();
@@ -82,10 +132,7 @@ impl Store {
         };
         let mut reservation = Reservation { store: self, job, bytes: 0 };
         self.receive(name, body, &staged, &mut reservation).await?;
-        let (store, name) = (self.clone(), name.to_owned());
-        let received = reservation.bytes;
-        let summary = blocking(move || store.keep(&name, fence, staged, received)).await?;
-        Ok(summary)
+        Ok((staged, reservation))
     }
 
     async fn receive<S, E>(
@@ -116,29 +163,56 @@ impl Store {
         file.flush().await.map_err(failed)
     }
 
-    /// Verifies a received file and gives it its name.
-    fn keep(&self, name: &str, fence: Fence, staged: Staged, received: u64) -> Result<RunSummary, StoreError> {
+    /// Verifies a received run and gives it its name.
+    fn keep_run(&self, name: &str, staged: Staged, received: u64) -> Result<RunSummary, StoreError> {
         let parsed = parse(name)?;
         let file = staged.try_clone().map_err(|error| StorageError::io("read", staged.path(), error))?;
         let run = RunFile::open(file).map_err(|error| StoreError::run(name, error))?;
         let (header, summary) = verify_run(&run).map_err(|error| StoreError::run(name, error))?;
-        if header.fence != fence {
+        if header.fence != parsed.fence {
             let why = format!("attempt {} wrote it", header.fence);
             return Err(StoreError::Damaged { what: name.to_owned(), why });
         }
-        let path = self.output_path(&parsed);
-        self.make_job_directory(parsed.job)?;
+        self.keep(&parsed, staged, received, run.is_part())?;
+        Ok(summary)
+    }
+
+    /// Gives a file its name; durably if it is a part.
+    fn keep(&self, name: &OutputName<'_>, staged: Staged, received: u64, is_part: bool) -> Result<(), StoreError> {
+        let path = self.output_path(name);
+        self.make_job_directory(name.job)?;
         let replaced = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        if run.is_part() {
+        if is_part && self.0.room.is_durable() {
             staged.publish(&path)?;
         } else {
             staged.rename(&path)?;
         }
         // The caller's reservation goes when it returns; these bytes stay.
         let mut usage = lock(&self.0.usage);
-        usage.add(parsed.job, received);
-        usage.subtract(parsed.job, replaced);
-        Ok(summary)
+        usage.add(name.job, received);
+        usage.subtract(name.job, replaced);
+        Ok(())
+    }
+
+    /// Opens a finished part; what it holds is not verified. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] or [`StoreError::Damaged`].
+    pub(crate) fn open_file(&self, name: &str, bytes: u64) -> Result<(PathBuf, File), StoreError> {
+        let path = self.output_path(&parse(name)?);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::NotFound { what: format!("output {name}") });
+            }
+            Err(error) => return Err(StorageError::io("open", &path, error).into()),
+        };
+        let found = file.metadata().map_err(|error| StorageError::io("read", &path, error))?.len();
+        if found != bytes {
+            let why = format!("it has {found} bytes, {bytes} were written");
+            return Err(StoreError::Damaged { what: name.to_owned(), why });
+        }
+        Ok((path, file))
     }
 
     /// Opens an output: checks its index and its attempt, not its blocks, which are checked as they are read. Blocks.
@@ -217,6 +291,7 @@ impl Store {
     }
 
     pub(super) fn drop_outputs(&self, job: JobId) -> Result<(), StoreError> {
+        self.0.inbox.sweep(&placed_name(&format!("{job}/")))?;
         // Moved first: what is half deleted must not look like an output.
         let (directory, gone) = (self.job_directory(job), self.temporary());
         match fs::rename(&directory, &gone) {

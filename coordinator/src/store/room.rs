@@ -20,11 +20,13 @@ pub struct StoreLimits {
     pub quota_bytes: u64,
     /// Free bytes of the disk below which nothing is taken.
     pub reserve_bytes: u64,
+    /// Whether parts are made durable when they come: not where a loss of power ends the whole cluster with its journal.
+    pub is_durable: bool,
 }
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { quota_bytes: limits::RELAY_QUOTA_BYTES, reserve_bytes: limits::STORE_RESERVE_BYTES }
+        Self { quota_bytes: limits::RELAY_QUOTA_BYTES, reserve_bytes: limits::STORE_RESERVE_BYTES, is_durable: true }
     }
 }
 
@@ -38,6 +40,11 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new(directory: &Path, limits: StoreLimits) -> Self {
         Self { directory: directory.to_owned(), limits }
+    }
+
+    /// Says whether parts are made durable when they come.
+    pub(super) fn is_durable(&self) -> bool {
+        self.limits.is_durable
     }
 
     /// Refuses when the reserve is reached.

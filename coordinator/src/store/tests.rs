@@ -3,10 +3,10 @@ use std::fs;
 use bytes::Bytes;
 use futures_util::stream;
 use gristmill_common::plan::{Plan, PlanHead, Splits};
-use gristmill_common::wire::output_name;
+use gristmill_common::wire::{output_name, placed_name};
 use gristmill_common::{Code, Digest, Fence, JobId, Stage};
-use gristmill_runs::{RunHeader, RunWriter, Source as _};
-use gristmill_storage::{StorageError, StorePath};
+use gristmill_runs::{Checksum, RunHeader, RunWriter, Source as _};
+use gristmill_storage::{Inbox, StorageError, StorePath};
 
 use super::fixture::{World, body, part_bytes};
 use super::*;
@@ -67,6 +67,55 @@ async fn an_output_appears_only_when_it_is_whole_and_of_its_attempt() {
 }
 
 #[tokio::test]
+async fn a_finished_part_appears_only_when_it_is_what_was_announced() {
+    let world = World::new();
+    let name = output_name(world.job, 0, Stage::Reduce, 0, Fence(9));
+    let text = b"a\t1\n".repeat(1_000);
+    let whole = Checksum::of(&text);
+    let mut flipped = text.clone();
+    flipped[2_000] ^= 1;
+    for wrong in [&text[1..], &flipped, &[&text[..], b"x"].concat()] {
+        let error = world.store.put_finished(&name, whole, body(wrong)).await.expect_err("another text");
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    }
+    assert_eq!(world.store.usage(world.job), 0);
+    for _ in 0..2 {
+        world.store.put_finished(&name, whole, body(&text)).await.expect("whole");
+        assert_eq!(world.store.usage(world.job), text.len() as u64);
+    }
+    let (path, _) = world.store.open_file(&name, text.len() as u64).expect("there");
+    assert!(fs::read(path).expect("read") == text);
+    assert!(matches!(world.store.open_file(&name, 1), Err(StoreError::Damaged { .. })));
+    assert!(world.store.open_output(&name).is_err(), "it is no run");
+}
+
+#[tokio::test]
+async fn a_part_that_was_laid_into_the_inbox_is_taken_once_and_what_nobody_takes_is_swept() {
+    let mut world = World::new();
+    let (job, inbox) = (world.job, Inbox::of_store(&world.home.path().join("data/store")));
+    let name = |fence| output_name(job, 0, Stage::Reduce, 0, Fence(fence));
+    let mine = world.home.path().join("made");
+    fs::write(&mine, "text").expect("written");
+    for fence in [9, 10, 11] {
+        inbox.lay(&mine, &placed_name(&name(fence))).expect("laid");
+    }
+    let error = world.store.take_laid(&name(9), 5).await.expect_err("another length");
+    assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    world.store.take_laid(&name(9), 4).await.expect("taken");
+    assert_eq!((world.store.usage(world.job), world.store.open_file(&name(9), 4).is_ok()), (4, true));
+    let error = world.store.take_laid(&name(9), 4).await.expect_err("it is no longer there");
+    assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    assert!(matches!(world.store.take_laid("../x", 4).await, Err(StoreError::BadName { .. })));
+    let error = world.store.take_laid(&name(10), 2 << 20).await.expect_err("past the share");
+    assert!(matches!(error, StoreError::Quota { .. }), "{error}");
+    world.store.drop_job(world.job).await.expect("dropped");
+    assert!(inbox.find(&placed_name(&name(10)), 4).is_none(), "it goes with its job");
+    inbox.lay(&mine, "of another job").expect("laid");
+    world.reopen();
+    assert!(inbox.find("of another job", 4).is_none(), "it goes at the next start");
+}
+
+#[tokio::test]
 async fn names_from_peers_are_not_paths() {
     let world = World::new();
     let job = world.job;
@@ -100,7 +149,7 @@ async fn names_from_peers_are_not_paths() {
 async fn a_job_has_its_share_and_the_disk_its_reserve() {
     let (bytes, _) = part_bytes(Fence(9), &[("a", "a\t1\n")]);
     let size = bytes.len() as u64;
-    let world = World::with_limits(StoreLimits { quota_bytes: size * 2, reserve_bytes: 0 });
+    let world = World::with_limits(StoreLimits { quota_bytes: size * 2, reserve_bytes: 0, is_durable: true });
     for index in 0..2 {
         world.put(Stage::Map, index, Fence(9), &bytes).await.expect("fits");
     }
@@ -109,7 +158,7 @@ async fn a_job_has_its_share_and_the_disk_its_reserve() {
     assert!(error.to_string().contains("--relay-quota"), "{error}");
     assert_eq!(world.store.usage(world.job), size * 2);
 
-    let world = World::with_limits(StoreLimits { quota_bytes: 1 << 20, reserve_bytes: u64::MAX });
+    let world = World::with_limits(StoreLimits { quota_bytes: 1 << 20, reserve_bytes: u64::MAX, is_durable: true });
     let error = world.put(Stage::Map, 0, Fence(9), &bytes).await.expect_err("no room");
     assert_eq!(error.problem().code, Code::StorageFull);
     let path = StorePath::parse("a").expect("a path");

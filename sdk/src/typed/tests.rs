@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
-use gristmill_common::plan::{Compression, PinnedFile, PlannedStep};
+use gristmill_common::plan::{Compression, PartForm, PinnedFile, PlannedStep};
 use gristmill_common::{Fence, Reason, Stage, TaskName};
 use gristmill_runs::{RunFile, Source, part_text};
 use gristmill_worker::log::AttemptLog;
@@ -56,8 +56,23 @@ fn run_mixed(
         fan_in: 2,
         order: None,
         input_format: gristmill_common::format::InputFormat::default(),
+        part_form: PartForm::Run,
     };
     change(&mut step);
+    let runs = run_step(job, reducing, &args, files, &step);
+    step.part_form = PartForm::File;
+    let finished = run_step(job, reducing, &args, files, &step);
+    assert_eq!(runs, finished, "a finished part is the text of a run");
+    runs
+}
+
+fn run_step(
+    job: &dyn Program,
+    reducing: &dyn Program,
+    args: &[String],
+    files: &[(&str, &str)],
+    step: &PlannedStep,
+) -> Result<Vec<String>, Reason> {
     let dir = tempfile::tempdir().expect("a directory");
     let output = |stage: Stage, index: usize| dir.path().join(format!("{stage}-{index}"));
     let name = |stage, index: usize| TaskName { step: 0, stage, index: index as u32 };
@@ -68,12 +83,12 @@ fn run_mixed(
         let file = PinnedFile { url: (*url).into(), bytes, version: "1".into(), compression: Compression::None };
         let pieces = vec![InputPiece { index: index as u32, file: &file, start: 0, end: bytes }];
         job.map(
-            &args,
+            args,
             MapTask {
                 job: gristmill_common::JobId(uuid::Uuid::nil()),
                 name: name(Stage::Map, index),
                 fence: Fence(index as u64),
-                step: &step,
+                step,
                 input: MapInput::Pieces { pieces, inputs: &Texts(files) },
                 output: &output(Stage::Map, index),
                 scratch: dir.path(),
@@ -84,8 +99,12 @@ fn run_mixed(
             },
         )?;
     }
+    let text_of = |path: std::path::PathBuf| match step.part_form {
+        PartForm::Run => text_of(&path),
+        PartForm::File => std::fs::read_to_string(path).unwrap_or_default(),
+    };
     if step.reduces == 0 {
-        return Ok((0..files.len()).map(|index| text_of(&output(Stage::Map, index))).collect());
+        return Ok((0..files.len()).map(|index| text_of(output(Stage::Map, index))).collect());
     }
     for partition in 0..step.reduces as usize {
         let runs = (0..files.len())
@@ -95,12 +114,12 @@ fn run_mixed(
             Section { map: map as u32, fence: run.fence(), len: bytes.len(), bytes: Box::new(bytes) }
         });
         reducing.reduce(
-            &args,
+            args,
             ReduceTask {
                 job: gristmill_common::JobId(uuid::Uuid::nil()),
                 name: name(Stage::Reduce, partition),
                 fence: Fence(1_000),
-                step: &step,
+                step,
                 sections: sections.collect(),
                 output: &output(Stage::Reduce, partition),
                 scratch: dir.path(),
@@ -111,7 +130,7 @@ fn run_mixed(
             },
         )?;
     }
-    Ok((0..step.reduces as usize).map(|partition| text_of(&output(Stage::Reduce, partition))).collect())
+    Ok((0..step.reduces as usize).map(|partition| text_of(output(Stage::Reduce, partition))).collect())
 }
 
 fn text_of(path: &std::path::Path) -> String {

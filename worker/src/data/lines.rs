@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use gristmill_common::plan::PartForm;
 use gristmill_common::{Fence, Reason, limits};
 use gristmill_runs::RunSummary;
 
@@ -11,6 +12,7 @@ use super::counters::Counters;
 use super::failure;
 use super::function::Text;
 use super::output::PartOutput;
+use crate::program::MapTask;
 
 /// Takes the lines that a reducer writes. Whatever fails is remembered and ends the attempt.
 pub struct Lines {
@@ -22,8 +24,8 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(output: &Path, fence: Fence) -> Self {
-        let part = PartOutput::new(output.to_path_buf(), fence);
+    pub(super) fn new(output: &Path, fence: Fence, form: PartForm) -> Self {
+        let part = PartOutput::new(output.to_path_buf(), fence, form);
         Self { part, key: Vec::new(), text: Vec::new(), counters: Counters::default(), failed: None }
     }
 
@@ -86,8 +88,9 @@ pub(super) struct PartSink {
 }
 
 impl PartSink {
-    pub(super) fn new(output: &Path, fence: Fence, text_of: Text) -> Self {
-        Self { part: PartOutput::new(output.to_path_buf(), fence), text_of, text: Vec::new() }
+    pub(super) fn new(task: &MapTask<'_>, text_of: Text) -> Self {
+        let part = PartOutput::new(task.output.to_path_buf(), task.fence, task.step.part_form);
+        Self { part, text_of, text: Vec::new() }
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn map_with<M: MapFunction, C: Accumulate>(
     buffer_bytes: usize,
 ) -> Result<TaskDone, Reason> {
     let sink: Box<dyn Sink> = match combiner {
-        _ if task.step.reduces == 0 => Box::new(PartSink::new(task.output, task.fence, text)),
+        _ if task.step.reduces == 0 => Box::new(PartSink::new(&task, text)),
         Some(combiner) if task.step.combine => Box::new(CombineSink::new(layout(&task), Arc::new(combiner))),
         _ => Box::new(SortSink::new(layout(&task))),
     };
@@ -76,7 +76,7 @@ pub fn map_shuffled<M: MapFunction>(
 ) -> Result<TaskDone, Reason> {
     let layout = layout(&task).partitioned(shuffle.partitioner);
     let sink: Box<dyn Sink> = match shuffle.combine {
-        _ if task.step.reduces == 0 => Box::new(PartSink::new(task.output, task.fence, text)),
+        _ if task.step.reduces == 0 => Box::new(PartSink::new(&task, text)),
         Some(combine) if task.step.combine => Box::new(RunCombineSink::new(layout, combine)),
         _ => Box::new(SortSink::new(layout)),
     };

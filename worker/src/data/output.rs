@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use gristmill_common::plan::PartForm;
 use gristmill_common::{Fence, Reason};
-use gristmill_runs::{PartWriter, RunError, RunFile, RunHeader, RunSummary, RunWriter};
+use gristmill_runs::{FileWriter, PartWriter, RunError, RunFile, RunHeader, RunSummary, RunWriter};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::failure;
@@ -13,9 +14,12 @@ use super::failure;
 /// Blocks larger than this go to the file directly; small ones are gathered.
 const BUFFER_BYTES: usize = 64 << 10;
 
-fn create(path: &PathBuf) -> Result<BufWriter<File>, Reason> {
-    let file = File::create(path).map_err(|error| failure::worker(format!("{}: {error}", path.display())))?;
-    Ok(BufWriter::with_capacity(BUFFER_BYTES, file))
+fn create(path: &Path) -> Result<BufWriter<File>, Reason> {
+    Ok(BufWriter::with_capacity(BUFFER_BYTES, open_new(path)?))
+}
+
+fn open_new(path: &Path) -> Result<File, Reason> {
+    File::create(path).map_err(|error| failure::worker(format!("{}: {error}", path.display())))
 }
 
 /// What stands for the fence in the header of an attempt's `number`-th run of its own: never a fence, and another one for
@@ -87,16 +91,59 @@ impl RunOutput {
     }
 }
 
-/// A part.
+/// A part, in the form that the plan says.
 pub(super) struct PartOutput {
     path: PathBuf,
     fence: Fence,
-    writer: Option<PartWriter<BufWriter<File>>>,
+    form: PartForm,
+    writer: Option<Part>,
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is one of it, used for each record")]
+enum Part {
+    Run(PartWriter<BufWriter<File>>),
+    /// With the number of records so far.
+    File(FileWriter<File>, u64),
+}
+
+impl Part {
+    #[inline]
+    fn push(&mut self, key: &[u8], text: &[u8]) -> Result<(), RunError> {
+        match self {
+            Self::Run(writer) => writer.push(key, text),
+            Self::File(writer, records) => {
+                *records += 1;
+                Ok(writer.push(text)?)
+            }
+        }
+    }
+
+    #[inline]
+    fn push_unkeyed(&mut self, text: &[u8]) -> Result<(), RunError> {
+        match self {
+            Self::Run(writer) => writer.push_unkeyed(text),
+            Self::File(writer, records) => {
+                *records += 1;
+                Ok(writer.push(text)?)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<RunSummary, RunError> {
+        match self {
+            Self::Run(writer) => writer.finish(),
+            Self::File(writer, records) => {
+                let (checksum, _) = writer.finish()?;
+                let bytes = checksum.bytes();
+                Ok(RunSummary { records, bytes, digest: checksum.crc(), text_bytes: bytes })
+            }
+        }
+    }
 }
 
 impl PartOutput {
-    pub(super) fn new(path: PathBuf, fence: Fence) -> Self {
-        Self { path, fence, writer: None }
+    pub(super) fn new(path: PathBuf, fence: Fence, form: PartForm) -> Self {
+        Self { path, fence, form, writer: None }
     }
 
     #[inline]
@@ -110,22 +157,25 @@ impl PartOutput {
         }
     }
 
-    /// Appends a record of a part that is never merged by key: its text in two pieces.
+    /// Appends the text of a record to a part that is never merged by key.
     #[inline]
-    pub(super) fn push_unkeyed(&mut self, head: &[u8], tail: &[u8]) -> Result<(), Reason> {
+    pub(super) fn push_unkeyed(&mut self, text: &[u8]) -> Result<(), Reason> {
         if self.writer.is_none() {
             self.open()?;
         }
         match &mut self.writer {
-            Some(writer) => writer.push_unkeyed(head, tail).map_err(|error| failure::own_file(&self.path, &error)),
+            Some(writer) => writer.push_unkeyed(text).map_err(|error| failure::own_file(&self.path, &error)),
             None => Ok(()),
         }
     }
 
     #[cold]
     fn open(&mut self) -> Result<(), Reason> {
-        let writer = PartWriter::new(create(&self.path)?, self.fence, true);
-        self.writer = Some(writer.map_err(|error| failure::own_file(&self.path, &error))?);
+        let part = match self.form {
+            PartForm::Run => PartWriter::new(create(&self.path)?, self.fence, true).map(Part::Run),
+            PartForm::File => Ok(Part::File(FileWriter::new(open_new(&self.path)?), 0)),
+        };
+        self.writer = Some(part.map_err(|error| failure::own_file(&self.path, &error))?);
         Ok(())
     }
 

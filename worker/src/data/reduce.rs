@@ -41,10 +41,10 @@ pub fn reduce<R: ReduceFunction, C: Accumulate>(
     reducer: &mut R,
     combiner: Option<&C>,
 ) -> Result<TaskDone, Reason> {
-    let (combined, output) = (task.step.combine, task.output);
+    let (combined, output, form) = (task.step.combine, task.output, task.step.part_form);
     let (stage, inputs) = Passes::begin(task);
     let inputs = stage.merge_down(inputs, combiner.filter(|_| combined))?;
-    let lines = Lines::new(output, stage.fence);
+    let lines = Lines::new(output, stage.fence, form);
     stage.run(inputs, reducer, combiner, combined, lines)
 }
 
@@ -54,10 +54,10 @@ pub fn reduce<R: ReduceFunction, C: Accumulate>(
 /// # Errors
 /// Why the attempt failed.
 pub fn reduce_sorted(task: ReduceTask<'_>, joined: bool, unique: bool) -> Result<TaskDone, Reason> {
-    let output = task.output.to_path_buf();
+    let (output, form) = (task.output.to_path_buf(), task.step.part_form);
     let (stage, inputs) = Passes::begin(task);
     let inputs = stage.merge_down::<NoCombiner>(inputs, None)?;
-    stage.copy(inputs, PartOutput::new(output, stage.fence), joined, unique)
+    stage.copy(inputs, PartOutput::new(output, stage.fence, form), joined, unique)
 }
 
 /// How often a copy shows that it is alive and looks whether it is still wanted, in records.
@@ -107,8 +107,8 @@ impl<'a> Passes<'a> {
                 }
             }
             records += 1;
-            let (key, value) = (merge.key(), merge.value());
             if unique {
+                let key = merge.key();
                 if last.as_deref() == Some(key) {
                     continue;
                 }
@@ -116,7 +116,7 @@ impl<'a> Passes<'a> {
                 last.clear();
                 last.extend_from_slice(key);
             }
-            part.push_unkeyed(if joined { key } else { &[] }, value)?;
+            part.push_unkeyed(if joined { merge.joined() } else { merge.value() })?;
         }
         Ok(TaskDone { summary: part.finish()?, records_in: records, counters: BTreeMap::new() })
     }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use gristmill_client::ClientError;
-use gristmill_common::plan::{PlannedStep, SplitInput};
+use gristmill_common::plan::{PartForm, PlannedStep, SplitInput};
 use gristmill_common::program::{BundleFile, Kind, Program as UserCode, Wasm};
 use gristmill_common::reason::bounded;
 use gristmill_common::wire::{Done, LogHead, NamedFile, Outcome, OutputsAnswer, PlanAnswer, SplitsAnswer, TaskSkips};
 use gristmill_common::{Code, Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
-use gristmill_storage::Roots;
+use gristmill_storage::{Inbox, Roots};
 
 use super::coordinator::{Coordinator, RemoteReader, worker_failure};
 use super::fetch::Peers;
@@ -165,7 +165,12 @@ impl<'a> Attempts<'a> {
         let spills = hello.scratch.join("spills");
         fs::create_dir_all(&spills)?;
         let roots = Roots::new(&hello.roots, [&hello.state_dir]).map_err(io::Error::other)?;
-        let outputs = Outputs { worker: hello.worker, directory: hello.outputs.clone(), jobs: BTreeSet::new() };
+        let outputs = Outputs {
+            worker: hello.worker,
+            directory: hello.outputs.clone(),
+            jobs: BTreeSet::new(),
+            inbox: Inbox::near(&hello.state_dir),
+        };
         Ok(Self {
             programs,
             coordinator: Coordinator::connect(hello, Arc::clone(&position))?,
@@ -351,6 +356,7 @@ impl<'a> Attempts<'a> {
             grant: &batch.grant,
             index: task,
             is_part,
+            form: if is_part { step.part_form } else { PartForm::Run },
             tasks: if is_part { step.parts() } else { step.maps },
             path: &self.made,
             summary: done.summary,

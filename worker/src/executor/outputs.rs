@@ -1,5 +1,5 @@
 //! Where the output of an attempt goes: into its report when it is small and one of few, else into the worker's directory
-//! or the store.
+//! or the store. A finished part is laid into the inbox of a store on the same host; everything else is sent there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,9 +11,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
 use gristmill_client::Body;
-use gristmill_common::wire::{Location, Output, output_name_in};
-use gristmill_common::{GrantName, JobId, Reason, WorkerId, limits};
+use gristmill_common::plan::PartForm;
+use gristmill_common::wire::{Location, Output, PutOutput, output_name_in, placed_name};
+use gristmill_common::{Code, GrantName, JobId, Reason, WorkerId, limits};
 use gristmill_runs::RunSummary;
+use gristmill_storage::Inbox;
 use tokio::io::AsyncReadExt;
 
 use super::coordinator::{Coordinator, worker_failure};
@@ -27,14 +29,18 @@ pub(crate) struct Outputs {
     pub(crate) directory: PathBuf,
     /// Jobs whose directory is known to exist.
     pub(crate) jobs: BTreeSet<JobId>,
+    /// Where finished parts are laid, if the store seems to be on this host.
+    pub(crate) inbox: Option<Inbox>,
 }
 
-/// A finished run file and what it is.
+/// A file that an attempt made and what it is.
 pub(crate) struct Made<'a> {
     pub(crate) token: &'a str,
     pub(crate) grant: &'a GrantName,
     pub(crate) index: u32,
     pub(crate) is_part: bool,
+    /// What kind of file it is.
+    pub(crate) form: PartForm,
     /// How many tasks its stage has.
     pub(crate) tasks: u32,
     pub(crate) path: &'a Path,
@@ -51,14 +57,43 @@ impl Outputs {
             let content = fs::read(made.path).and_then(|content| fs::remove_file(made.path).map(|()| content));
             Location::Inline(STANDARD.encode(content.map_err(|error| worker_failure("read back an output", &error))?))
         } else if made.is_part {
-            send(coordinator, made)?;
+            if made.form == PartForm::Run || !self.lay(coordinator, made)? {
+                send(coordinator, made)?;
+            }
             let _ = fs::remove_file(made.path);
             Location::Store
         } else {
             self.keep(made).map_err(|error| worker_failure("keep an output", &error))?;
             Location::Worker(self.worker)
         };
-        Ok(Output { records, bytes, text_bytes, digest: format!("{digest:016x}"), at })
+        Ok(Output { records, bytes, text_bytes, digest: format!("{digest:016x}"), at, form: made.form })
+    }
+
+    /// Lays a finished part into the inbox of the store; `false` when that is not possible.
+    fn lay(&mut self, coordinator: &Coordinator, made: &Made<'_>) -> Result<bool, Reason> {
+        let (Some(inbox), Some(name)) = (&self.inbox, output_name_in(made.grant, made.index)) else { return Ok(false) };
+        let name = placed_name(&name);
+        if inbox.lay(made.path, &name).is_err() {
+            // Of another user, or on another disk: it will be so for the next part too.
+            self.inbox = None;
+            return Ok(false);
+        }
+        let about = PutOutput { bytes: Some(made.summary.bytes), checksum: None, placed: true };
+        let placed = coordinator.try_call(|client| {
+            let (token, about) = (made.token.to_owned(), about.clone());
+            async move { client.put_output(&token, made.index, &about, "", 0).await }
+        });
+        match placed {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                inbox.withdraw(&name);
+                if error.code() == Some(Code::NotFound) {
+                    // It is the inbox of another coordinator, or an answer was lost.
+                    return Ok(false);
+                }
+                Err(worker_failure("put a part into the store", &error))
+            }
+        }
     }
 
     fn keep(&mut self, made: &Made<'_>) -> io::Result<()> {
@@ -83,15 +118,22 @@ impl Outputs {
 fn send(coordinator: &Coordinator, made: &Made<'_>) -> Result<(), Reason> {
     let (index, bytes) = (made.index, made.summary.bytes);
     let path = Arc::new(made.path.to_owned());
+    let about = match made.form {
+        PartForm::Run => PutOutput::default(),
+        PartForm::File => {
+            PutOutput { bytes: Some(bytes), checksum: Some(format!("{:016x}", made.summary.digest)), placed: false }
+        }
+    };
     let sent = coordinator.call("put a part into the store", |client| {
         let (path, token) = (Arc::clone(&path), made.token.to_owned());
         // A body that is shorter than was said breaks off as one to a coordinator that is away does, and would be tried
         // again for as long.
         let whole = is_whole(&path, bytes);
         let body = file_body(&path, coordinator.sign_of_life());
+        let about = about.clone();
         async move {
             match whole {
-                Ok(()) => client.put_output(&token, index, body, bytes).await.map(Ok),
+                Ok(()) => client.put_output(&token, index, &about, body, bytes).await.map(Ok),
                 Err(error) => Ok(Err(error)),
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use futures_util::{StreamExt, stream};
-use gristmill_common::plan::{Compression, Piece, PinnedFile, PlanHead, PlannedStep, SplitInput};
+use gristmill_common::plan::{Compression, PartForm, Piece, PinnedFile, PlanHead, PlannedStep, SplitInput};
 use gristmill_common::wire::{
-    Location, NamedFile, Outcome, OutputRef, OutputsAnswer, PlanAnswer, SplitsAnswer, output_name_in,
+    Location, NamedFile, Outcome, OutputRef, OutputsAnswer, PlanAnswer, SplitsAnswer, output_name_in, placed_name,
 };
 use gristmill_common::{
     Code, Fence, Generation, GrantName, JobId, Problem, Reason, Stage, TaskRange, TokenSecret, WorkerId, limits,
 };
 use gristmill_runs::RunSummary;
-use gristmill_storage::Roots;
+use gristmill_storage::{Inbox, Roots};
 use uuid::Uuid;
 
 use super::coordinator::Coordinator;
@@ -63,7 +63,7 @@ impl Scripted {
         let router = Router::new().fallback(any(move |request: axum::extract::Request| {
             let (seen, answer) = (Arc::clone(&seen), answer.clone());
             async move {
-                let call = format!("{} {}", request.method(), request.uri().path());
+                let call = format!("{} {}", request.method(), request.uri());
                 let range = header(request.headers(), "range");
                 let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.expect("a body");
                 let number = {
@@ -120,6 +120,11 @@ fn token(name: &GrantName) -> String {
     TokenSecret::new([0; 32]).sign(name)
 }
 
+/// A large part of task 3.
+fn part<'a>(grant: &'a GrantName, path: &'a Path, summary: RunSummary) -> Made<'a> {
+    Made { token: "token", grant, index: 3, is_part: true, form: PartForm::Run, tasks: 1, path, summary }
+}
+
 fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
@@ -128,12 +133,14 @@ fn no_content() -> Response {
 fn small_outputs_of_many_tasks_are_kept_as_files() {
     let scripted = Scripted::start(|_| no_content());
     let directory = scripted.dir.path().join("outputs");
-    let mut outputs = Outputs { worker: WorkerId(Uuid::nil()), directory: directory.clone(), jobs: BTreeSet::new() };
+    let mut outputs =
+        Outputs { worker: WorkerId(Uuid::nil()), directory: directory.clone(), jobs: BTreeSet::new(), inbox: None };
     let mut place = |grant: &GrantName, is_part, tasks| {
         let path = scripted.dir.path().join("made");
         fs::write(&path, "small").expect("written");
         let summary = RunSummary { records: 1, bytes: 5, ..RunSummary::default() };
-        let made = Made { token: &token(grant), grant, index: 3, is_part, tasks, path: &path, summary };
+        let made =
+            Made { token: &token(grant), grant, index: 3, is_part, form: PartForm::Run, tasks, path: &path, summary };
         let at = outputs.place(&scripted.coordinator, &made).expect("placed").at;
         assert!(!path.exists());
         at
@@ -162,9 +169,13 @@ fn a_long_upload_and_a_slow_coordinator_are_signs_of_life() {
     fs::write(&path, vec![b'x'; 2 << 20]).expect("written");
     let summary = RunSummary { records: 1, bytes: 2 << 20, ..RunSummary::default() };
     let grant = grant(Stage::Reduce);
-    let made = Made { token: &token(&grant), grant: &grant, index: 3, is_part: true, tasks: 1, path: &path, summary };
-    let mut outputs =
-        Outputs { worker: WorkerId(Uuid::nil()), directory: scripted.dir.path().to_owned(), jobs: BTreeSet::new() };
+    let made = part(&grant, &path, summary);
+    let mut outputs = Outputs {
+        worker: WorkerId(Uuid::nil()),
+        directory: scripted.dir.path().to_owned(),
+        jobs: BTreeSet::new(),
+        inbox: None,
+    };
     let before = scripted.position.snapshot().ticks;
     assert_eq!(outputs.place(&scripted.coordinator, &made).expect("placed").at, Location::Store);
     let ticks = scripted.position.snapshot().ticks - before;
@@ -178,9 +189,13 @@ fn a_part_that_was_cut_or_taken_away_before_it_was_sent_fails_the_attempt_at_onc
     let path = scripted.dir.path().join("made");
     let summary = RunSummary { records: 1, bytes: 2 << 20, ..RunSummary::default() };
     let grant = grant(Stage::Reduce);
-    let made = Made { token: &token(&grant), grant: &grant, index: 3, is_part: true, tasks: 1, path: &path, summary };
-    let mut outputs =
-        Outputs { worker: WorkerId(Uuid::nil()), directory: scripted.dir.path().to_owned(), jobs: BTreeSet::new() };
+    let made = part(&grant, &path, summary);
+    let mut outputs = Outputs {
+        worker: WorkerId(Uuid::nil()),
+        directory: scripted.dir.path().to_owned(),
+        jobs: BTreeSet::new(),
+        inbox: None,
+    };
     for left in [None, Some(0), Some(1 << 20), Some(3 << 20)] {
         if let Some(bytes) = left {
             fs::write(&path, vec![b'x'; bytes]).expect("written");
@@ -189,6 +204,48 @@ fn a_part_that_was_cut_or_taken_away_before_it_was_sent_fails_the_attempt_at_onc
         assert!(matches!(&failed, Reason::Worker { message } if message.contains("read back a part")), "{failed}");
     }
     assert_eq!(scripted.asked().len(), 0, "nothing of it was sent");
+}
+
+#[test]
+fn a_finished_part_is_laid_into_the_inbox_and_sent_where_nobody_looks_there() {
+    let gone = || (StatusCode::NOT_FOUND, Json(Problem::new(Code::NotFound, "no such file"))).into_response();
+    let scripted = Scripted::start(move |number| if number == 1 { gone() } else { no_content() });
+    let inbox = Inbox::of_store(&scripted.dir.path().join("store"));
+    inbox.make_empty().expect("made");
+    let mut outputs = Outputs {
+        worker: WorkerId(Uuid::nil()),
+        directory: scripted.dir.path().to_owned(),
+        jobs: BTreeSet::new(),
+        inbox: Some(inbox.clone()),
+    };
+    let path = scripted.dir.path().join("made");
+    let bytes = 20_000;
+    let summary = RunSummary { records: 1, bytes, digest: 0xab, text_bytes: bytes };
+    let grant = grant(Stage::Reduce);
+    let name = placed_name(&output_name_in(&grant, 3).expect("a name"));
+    let mut place = || {
+        fs::write(&path, vec![b'x'; 20_000]).expect("written");
+        let made = Made { form: PartForm::File, ..part(&grant, &path, summary) };
+        let output = outputs.place(&scripted.coordinator, &made).expect("placed");
+        assert_eq!(
+            (output.at, output.form, output.digest.as_str()),
+            (Location::Store, PartForm::File, "00000000000000ab")
+        );
+        assert!(!path.exists());
+    };
+    place();
+    assert!(inbox.find(&name, bytes).is_some(), "it waits to be taken");
+    place();
+    assert!(inbox.find(&name, bytes).is_none(), "it was withdrawn and sent");
+    fs::remove_dir_all(scripted.dir.path().join("store")).expect("removed");
+    place();
+    let (laid, sent) = (
+        "PUT /v1/worker/output/3?bytes=20000&placed=true",
+        "PUT /v1/worker/output/3?bytes=20000&checksum=00000000000000ab",
+    );
+    let calls: Vec<_> = scripted.asked().into_iter().map(|asked| (asked.call, asked.body.len())).collect();
+    let expected = [(laid, 0), (laid, 0), (sent, 20_000), (sent, 20_000)];
+    assert_eq!(calls, expected.map(|(call, bytes)| (call.to_owned(), bytes)));
 }
 
 /// A link without another end: orders that were given before, and the replies.
@@ -231,6 +288,7 @@ fn plan_of(reduces: u32) -> PlanAnswer {
         fan_in: limits::FAN_IN,
         order: None,
         input_format: gristmill_common::format::InputFormat::default(),
+        part_form: PartForm::Run,
     };
     PlanAnswer { head: PlanHead { files: vec![], steps: vec![step], progress_timeout_ms: 1_000 }, may_skip: false }
 }

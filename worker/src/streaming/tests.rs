@@ -73,6 +73,7 @@ impl Bench {
             fan_in: 64,
             order: None,
             input_format: gristmill_common::format::InputFormat::default(),
+            part_form: gristmill_common::plan::PartForm::Run,
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gristmill_client::{ClientError, WorkerClient};
+use gristmill_common::wire::PutOutput;
 use gristmill_common::{Code, JobId};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
@@ -71,8 +72,10 @@ async fn send(client: &WorkerClient, state: &StateDir, grant: &HeldGrant) -> Res
     let path = state.output(&grant.name, map).ok_or_else(|| Failed::Gone("its grant names no task".to_owned()))?;
     let found = tokio::fs::metadata(&path).await;
     let bytes = found.map_err(|error| Failed::Gone(format!("{}: {error}", path.display())))?.len();
-    client.put_output(&grant.token, map, file_body(&path, || ()), bytes).await.map_err(|error| match error.code() {
-        Some(Code::Invalid) => Failed::Gone(error.to_string()),
-        _ => Failed::Later(error),
+    client.put_output(&grant.token, map, &PutOutput::default(), file_body(&path, || ()), bytes).await.map_err(|error| {
+        match error.code() {
+            Some(Code::Invalid) => Failed::Gone(error.to_string()),
+            _ => Failed::Later(error),
+        }
     })
 }

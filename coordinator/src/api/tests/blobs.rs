@@ -93,3 +93,29 @@ async fn a_grant_of_one_stage_does_not_open_what_is_of_the_other() {
     let beyond = world.secret.sign(&GrantName { tasks: TaskRange { first: 0, count: 1_000 }, ..grant });
     world.ask(Method::GET, "/v1/worker/splits").token(&beyond).refused(404, "not_found").await;
 }
+
+#[tokio::test]
+async fn a_finished_part_is_taken_by_its_checksum_or_from_the_inbox() {
+    let world = World::new().await;
+    let (token, grant) = granted(&world).await;
+    let path = |query: &str| format!("/v1/worker/output/{}{query}", grant.tasks.first);
+    let put = async |query: &str, bytes: &'static [u8]| {
+        world.ask(Method::PUT, &path(query)).token(&token).body(bytes.to_vec()).send().await
+    };
+    let crc = gristmill_runs::Checksum::of(b"text").crc();
+    let good = format!("?bytes=4&checksum={crc:016x}");
+    for (query, bytes) in [
+        (good.as_str(), b"texT".as_slice()),
+        ("?bytes=4", b"text"),
+        ("?checksum=00", b"text"),
+        ("?bytes=4&checksum=x", b"text"),
+        ("?bytes=4&checksum=00&placed=true", b""),
+    ] {
+        let got = put(query, bytes).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST, "{query}: {got:?}");
+    }
+    let got = put(&good, b"text").await;
+    assert_eq!(got.status, StatusCode::NO_CONTENT, "{got:?}");
+    let got = put("?bytes=4&placed=true", b"").await;
+    assert_eq!(got.status, StatusCode::NOT_FOUND, "nothing was laid there: {got:?}");
+}

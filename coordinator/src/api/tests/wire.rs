@@ -25,7 +25,14 @@ fn fences(first: u64, count: u32) -> FenceRange {
 }
 
 fn done(at: Location, first: u32, count: u32) -> TaskResult {
-    let output = Output { records: 5, bytes: 99, text_bytes: 40, digest: "00000000000000ff".to_owned(), at };
+    let output = Output {
+        records: 5,
+        bytes: 99,
+        text_bytes: 40,
+        digest: "00000000000000ff".to_owned(),
+        at,
+        ..Output::default()
+    };
     let done = Done {
         output,
         records_in: 7,

@@ -210,7 +210,7 @@ impl Miniature {
             }
         };
         let RunSummary { records, bytes, digest, text_bytes } = summary;
-        Output { records, bytes, text_bytes, digest: format!("{digest:016x}"), at }
+        Output { records, bytes, text_bytes, digest: format!("{digest:016x}"), at, ..Output::default() }
     }
 }
 

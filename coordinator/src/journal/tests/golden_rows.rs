@@ -26,6 +26,7 @@ fn every_kind() -> Vec<Entry> {
         text_bytes: 0,
         digest: "00000000000000ff".to_owned(),
         at: Location::Inline("cnVu".to_owned()),
+        ..Output::default()
     };
     let done = Done {
         output,

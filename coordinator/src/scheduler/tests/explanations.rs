@@ -56,6 +56,21 @@ fn a_waiting_job_says_why() {
 }
 
 #[test]
+fn a_worker_that_is_too_old_for_a_plan_is_not_granted_it() {
+    let mut world = World::new();
+    let job = world.submit_spec(spec(1));
+    let plan = PlanSummary { protocol: limits::PROTOCOL_THAT_FINISHES_PARTS, ..summary(&[(1, 1)]) };
+    world.tell(Command::FinishPlan { job, result: Ok(plan) });
+    let mut old = world.worker("h", 1);
+    old.request.protocol = limits::PROTOCOL_THAT_FINISHES_PARTS - 1;
+    world.parked(&mut old);
+    assert!(lines(&world, job).contains("is too old for how the job's input is read"), "{}", lines(&world, job));
+    let mut new = world.worker("h", 1);
+    let answer = world.answered(&mut new);
+    assert_eq!(new.grants(&answer).len(), 1);
+}
+
+#[test]
 fn a_commit_that_cannot_end_says_why() {
     let mut world = World::new();
     let job = world.job(0, 0);

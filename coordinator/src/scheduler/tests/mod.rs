@@ -294,7 +294,8 @@ impl Hand {
 
 pub(super) fn made(at: Location) -> Done {
     let records = u64::from(at != Location::Nothing);
-    let output = Output { records, bytes: records * 10, text_bytes: 0, digest: "00".to_owned(), at };
+    let output =
+        Output { records, bytes: records * 10, text_bytes: 0, digest: "00".to_owned(), at, ..Output::default() };
     Done { output, records_in: 1, took_ms: 1, counters: BTreeMap::new(), ..Done::default() }
 }
 

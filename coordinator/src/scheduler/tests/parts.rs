@@ -137,7 +137,8 @@ fn a_part_that_is_lost_too_often_fails_its_job() {
 fn inline(bytes: &[u8], summary: RunSummary) -> Done {
     let RunSummary { records, bytes: length, text_bytes, digest } = summary;
     let at = Location::Inline(STANDARD.encode(bytes));
-    let output = Output { records, bytes: length, text_bytes, digest: format!("{digest:016x}"), at };
+    let output =
+        Output { records, bytes: length, text_bytes, digest: format!("{digest:016x}"), at, ..Output::default() };
     Done { output, ..made(Location::Nothing) }
 }
 

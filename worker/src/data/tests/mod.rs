@@ -77,6 +77,7 @@ pub(super) fn step(reduces: u32) -> PlannedStep {
         fan_in: 64,
         order: None,
         input_format: gristmill_common::format::InputFormat::default(),
+        part_form: gristmill_common::plan::PartForm::Run,
     }
 }
 
