@@ -26,6 +26,11 @@ pub(crate) enum Kind {
 }
 
 impl Format {
+    /// Whether a person reads it, and not a program.
+    pub(crate) fn is_for_people(self) -> bool {
+        self.format == Kind::Table
+    }
+
     /// Prints a list: each item as a row of the table, in JSON, or by its id.
     pub(crate) fn list<T: Serialize>(
         self,

@@ -218,6 +218,9 @@ pub struct TaskView {
     /// Name of the worker that runs a backup attempt of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<String>,
+    /// What the user code of the running attempt said last that it is doing (`reporter:status:`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
     /// Failures of user code so far.
     pub failures: u32,
     /// Workers that died under it so far.

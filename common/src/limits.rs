@@ -285,7 +285,7 @@ pub const JOB_LOGS_BYTES: u64 = 256 << 20;
 pub const JOB_LOGS: u64 = 20_000;
 /// How long a worker tries to hand over a log before it reports without it, in milliseconds.
 pub const LOG_PATIENCE_MS: u64 = 10_000;
-/// Text of a task's status line, in bytes.
+/// What user code says that it is doing, in bytes: a line of a table. What is longer is cut.
 pub const STATUS_BYTES: usize = 512;
 /// Records that a job may skip (spec: `on_bad_record`).
 pub const SKIPS_MAX: u64 = 1_000_000;

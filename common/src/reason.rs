@@ -209,8 +209,25 @@ impl fmt::Display for Reason {
 
 /// Cuts a text that comes from outside to [`crate::limits::MESSAGE_BYTES`], on a character boundary.
 #[must_use]
-pub fn bounded(mut text: String) -> String {
-    let limit = crate::limits::MESSAGE_BYTES;
+pub fn bounded(text: String) -> String {
+    cut(text, crate::limits::MESSAGE_BYTES)
+}
+
+/// Makes one short line of what user code says that it is doing; control characters are written out. `None` if that is nothing.
+#[must_use]
+pub fn status(text: &str) -> Option<String> {
+    let mut line = String::new();
+    for c in text.trim().chars().take(crate::limits::STATUS_BYTES) {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    (!line.is_empty()).then(|| cut(line, crate::limits::STATUS_BYTES))
+}
+
+fn cut(mut text: String, limit: usize) -> String {
     if text.len() > limit {
         let cut = text.floor_char_boundary(limit);
         text.truncate(cut);

@@ -98,7 +98,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// Attempts that a worker holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Running {
     /// Their fences.
@@ -106,6 +106,9 @@ pub struct Running {
     /// Thousandths of the work done; absent while not started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_permille: Option<u16>,
+    /// What user code says it is doing; workers of protocol 3 and later tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
 }
 
 /// Results of attempts of one grant.

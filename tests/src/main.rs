@@ -2,7 +2,8 @@
 //!
 //! `paced-word-count MS`: each map and each reduce task sleeps that long first. `steady-word-count MS`: each record sleeps that
 //! long, in small pieces, so that a process that is stopped now and then takes longer. `faulty MODE MARKER`: misbehaves at the
-//! first line that holds the marker; the modes are panic, error, abort, exit, overflow and loop. `lab-*`: see the module.
+//! first line that holds the marker; the modes are panic, error, abort, exit, overflow and loop. `says`: says each line as its
+//! status and sleeps. `lab-*`: see the module.
 
 mod lab;
 
@@ -49,6 +50,21 @@ impl Mapper for SteadyWords {
         for _ in 0..self.pieces {
             std::thread::sleep(Duration::from_millis(PIECE_MS));
         }
+        out.emit(line, &1);
+        Ok(())
+    }
+}
+
+/// Says each line as its status, and takes its time.
+struct Says;
+
+impl Mapper for Says {
+    type Key = [u8];
+    type Value = u64;
+
+    fn map(&mut self, line: &[u8], out: &mut Emit<'_, [u8], u64>) -> Result<()> {
+        out.status(&String::from_utf8_lossy(line));
+        std::thread::sleep(Duration::from_secs(4));
         out.emit(line, &1);
         Ok(())
     }
@@ -124,6 +140,7 @@ fn main() -> ExitCode {
         .combine(Sum)
         .reduce(|args| PacedTotals { pace: pace(args) })
         .into();
+    let says: Job = Job::map(|_| Says).combine(Sum).into();
     let steady: Job = Job::map(|args| {
         let ms = u64::try_from(pace(args).as_millis()).unwrap_or(0);
         SteadyWords { pieces: ms / PIECE_MS }
@@ -137,6 +154,7 @@ fn main() -> ExitCode {
     let programs = gristmill_sdk::jobs::all()
         .with("paced-word-count", Arc::new(paced))
         .with("steady-word-count", Arc::new(steady))
+        .with("says", Arc::new(says))
         .with("faulty", Arc::new(faulty));
     let programs = lab::jobs().into_iter().fold(programs, |programs, (name, job)| programs.with(name, Arc::new(job)));
     gristmill_cli::main(programs)

@@ -8,9 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gristmill_common::limits;
 
+use crate::position::Position;
+
 /// The log of one attempt.
-#[derive(Clone, Debug, Default)]
-pub struct AttemptLog(Arc<Mutex<Kept>>);
+#[derive(Clone, Default)]
+pub struct AttemptLog {
+    kept: Arc<Mutex<Kept>>,
+    /// Where what user code says that it does is seen while it does it.
+    position: Option<Arc<Position>>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -21,6 +27,18 @@ struct Kept {
 }
 
 impl AttemptLog {
+    pub(crate) fn of(position: &Arc<Position>) -> Self {
+        Self { position: Some(Arc::clone(position)), ..Self::default() }
+    }
+
+    /// Takes what user code says that it does: a line of the log, and seen while the attempt runs.
+    pub fn status(&self, text: &str) {
+        if let Some(position) = &self.position {
+            position.say(text);
+        }
+        self.note(&format!("status: {text}"));
+    }
+
     /// Adds bytes. Never fails and never blocks for long: a program must not wait for its log.
     pub fn write(&self, bytes: &[u8]) {
         self.kept().write(bytes);
@@ -60,7 +78,7 @@ impl AttemptLog {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // Bytes of a log: whatever a panicking writer left is as good as any.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,6 +133,15 @@ mod tests {
         log.clone().write(b"o");
         log.note("killed");
         assert_eq!(log.text(), b"one\ntwo\n[gristmill] killed\n");
+    }
+
+    #[test]
+    fn a_status_is_a_line_of_the_log_and_seen_at_once() {
+        let position = Arc::new(Position::in_memory());
+        let log = AttemptLog::of(&position);
+        log.status("half way");
+        assert_eq!(position.said().as_deref(), Some("half way"));
+        assert_eq!(log.text(), b"[gristmill] status: half way\n");
     }
 
     #[test]

@@ -9,14 +9,16 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use gristmill_common::{Fence, Place};
+use gristmill_common::{Fence, Place, limits};
 use memmap2::MmapRaw;
 
+/// Words of the text by which user code says what it does.
+const TEXT_WORDS: usize = limits::STATUS_BYTES / 8;
+const WORDS: usize = TEXT + TEXT_WORDS;
 /// Bytes of the mapped file.
-const FILE_BYTES: usize = 64;
-const WORDS: usize = FILE_BYTES / 8;
+const FILE_BYTES: usize = WORDS * 8;
 
 const FENCE: usize = 0;
 const SPOT: usize = 1;
@@ -26,6 +28,11 @@ const TOTAL: usize = 4;
 const TICKS: usize = 5;
 const SPAN_START: usize = 6;
 const SPAN: usize = 7;
+/// Odd while the text is being written.
+const TEXT_VERSION: usize = 8;
+/// Bytes of the text.
+const TEXT_LENGTH: usize = 9;
+const TEXT: usize = 10;
 
 /// What an attempt reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,7 +107,7 @@ enum Words {
     /// Shared with another process. The mapping is exactly `FILE_BYTES` long and page-aligned.
     Mapped(MmapRaw),
     /// Of this process alone.
-    Owned([AtomicU64; WORDS]),
+    Owned(Box<[AtomicU64; WORDS]>),
 }
 
 /// The words.
@@ -112,7 +119,7 @@ impl Position {
     /// Makes words that only this process sees, for executors that are threads.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { words: Words::Owned([const { AtomicU64::new(0) }; WORDS]) }
+        Self { words: Words::Owned(Box::new([const { AtomicU64::new(0) }; WORDS])) }
     }
 
     /// Creates or reuses the file and maps it; both sides call this.
@@ -147,6 +154,7 @@ impl Position {
     /// Starts an attempt that reads this many bytes or records in all.
     pub fn begin(&self, fence: Fence, total: u64) {
         self.enter(Spot::Nowhere, 0);
+        self.say("");
         self.word(DONE).store(0, Ordering::Relaxed);
         self.word(TOTAL).store(total, Ordering::Relaxed);
         self.tick();
@@ -192,6 +200,39 @@ impl Position {
         let ticks = self.word(TICKS);
         // One writer: no read-modify-write is needed.
         ticks.store(ticks.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Says in words what user code does; what is longer than a status may be is cut.
+    pub fn say(&self, status: &str) {
+        let bytes = &status.as_bytes()[..status.floor_char_boundary(limits::STATUS_BYTES)];
+        if bytes.is_empty() && self.word(TEXT_LENGTH).load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let version = self.word(TEXT_VERSION).load(Ordering::Relaxed) | 1;
+        self.word(TEXT_VERSION).store(version, Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.word(TEXT_LENGTH).store(bytes.len() as u64, Ordering::Relaxed);
+        for (index, chunk) in bytes.chunks(8).enumerate() {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.word(TEXT + index).store(u64::from_le_bytes(word), Ordering::Relaxed);
+        }
+        self.word(TEXT_VERSION).store(version.wrapping_add(1), Ordering::Release);
+        self.tick();
+    }
+
+    /// Returns what was said last; `None` when nothing was, or when it is being said just now.
+    #[must_use]
+    pub fn said(&self) -> Option<String> {
+        let version = self.word(TEXT_VERSION).load(Ordering::Acquire);
+        let length = self.word(TEXT_LENGTH).load(Ordering::Relaxed).min(limits::STATUS_BYTES as u64) as usize;
+        let words = (0..length.div_ceil(8)).map(|index| self.word(TEXT + index).load(Ordering::Relaxed));
+        let mut bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+        bytes.truncate(length);
+        fence(Ordering::Acquire);
+        let is_whole = version.is_multiple_of(2) && self.word(TEXT_VERSION).load(Ordering::Relaxed) == version;
+        // User code may write whatever it wants into its own executor's memory.
+        (is_whole && length > 0).then(|| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Reads the words.
@@ -240,6 +281,29 @@ mod tests {
         assert_eq!((seen.fence, seen.spot, seen.offset, seen.permille), (Fence(7), Spot::File(3), 25, 250));
         let place = seen.place(|index| format!("file {index}")).expect("somewhere");
         assert_eq!(place.to_string(), "file 3:25");
+    }
+
+    #[test]
+    fn what_is_said_is_read_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("position");
+        let (executor, supervisor) =
+            (Position::at_path(&path).expect("mapped"), Position::at_path(&path).expect("mapped"));
+        assert_eq!(supervisor.said(), None);
+        executor.say("half way");
+        assert_eq!(supervisor.said().as_deref(), Some("half way"));
+        executor.say(&"ä".repeat(limits::STATUS_BYTES));
+        assert_eq!(supervisor.said(), Some("ä".repeat(limits::STATUS_BYTES / 2)));
+        executor.begin(Fence(8), 1);
+        assert_eq!(supervisor.said(), None, "another attempt says what it does itself");
+        let texts = ["a".repeat(200), "b".repeat(9), String::new()];
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..30_000).for_each(|turn| executor.say(&texts[turn % 3])));
+            for _ in 0..30_000 {
+                let said = supervisor.said();
+                assert!(said.is_none_or(|said| texts.contains(&said)));
+            }
+        });
     }
 
     #[test]

@@ -63,13 +63,21 @@ impl Sandbox {
         named.extend(env::var_os("PATH").iter().flat_map(env::split_paths).flat_map(|bin| beside(&bin)));
         // What `pip install --user` installs.
         named.extend(env::var_os("HOME").map(|home| Path::new(&home).join(".local/lib")));
-        named.retain(|path| path.is_absolute() && !state_dir.starts_with(path));
+        named.retain(|path| path.is_absolute() && !state_dir.starts_with(path) && !is_of_the_system(path));
+        named.sort_unstable();
+        named.dedup();
         let mut sandbox = Self {
             read: SYSTEM.iter().map(PathBuf::from).chain(named).chain(read.iter().cloned()).collect(),
             write: SHARED.iter().map(PathBuf::from).chain(write.iter().cloned()).collect(),
         };
         sandbox.read.push(state_dir.join("bundles"));
         sandbox
+    }
+
+    /// Directories that may come, go or be others while a worker runs; those of the system are not expected to.
+    pub(crate) fn changing(&self) -> impl Iterator<Item = &Path> {
+        let fixed = |path: &&Path| SYSTEM.iter().chain(&SHARED).any(|fixed| path.as_os_str() == *fixed);
+        self.read.iter().chain(&self.write).map(PathBuf::as_path).filter(move |path| !fixed(path))
     }
 
     /// Makes the rules for a program whose working directory this is. Opens what is allowed; what is not there is left out.
@@ -87,6 +95,12 @@ impl Sandbox {
             .add_rules(path_beneath_rules(&self.write, write))?
             .add_rules(path_beneath_rules([work], write))
     }
+}
+
+/// Says whether a directory is in one that every program reads, by its own name and not by a link.
+fn is_of_the_system(path: &Path) -> bool {
+    let within = |path: &Path| SYSTEM.iter().any(|system| path.starts_with(system));
+    within(path) && path.canonicalize().is_ok_and(|path| within(&path))
 }
 
 /// What programs in a directory of PATH are made of: `…/lib` of `…/bin`, and all of what has `shims` (pyenv, rbenv, asdf).
@@ -111,13 +125,19 @@ mod tests {
 
     #[test]
     fn the_worker_s_own_state_is_never_allowed_by_its_environment() {
-        let path = env::var_os("PATH").expect("a PATH");
-        let first = env::split_paths(&path).next().expect("a directory");
-        assert!(Sandbox::new(Path::new("/elsewhere"), &[], &[]).read.contains(&first));
-        let inside = Sandbox::new(&first.join("state"), &[], &["/data".into()]);
-        let named = inside.read.iter().filter(|path| **path == first).count();
-        let of_system = usize::from(SYSTEM.iter().any(|path| Path::new(path) == first));
-        assert_eq!(named, of_system);
-        assert!(inside.read.contains(&first.join("state/bundles")) && inside.write.contains(&"/data".into()));
+        let path = env::var_os("HOME").map(|home| Path::new(&home).join(".local/lib")).expect("a HOME");
+        assert!(Sandbox::new(Path::new("/elsewhere"), &[], &[]).read.contains(&path));
+        let inside = Sandbox::new(&path.join("state"), &[], &["/data".into()]);
+        assert!(!inside.read.contains(&path));
+        assert!(inside.read.contains(&path.join("state/bundles")) && inside.write.contains(&"/data".into()));
+    }
+
+    #[test]
+    fn what_the_system_has_is_named_once() {
+        let sandbox = Sandbox::new(Path::new("/elsewhere"), &[], &[]);
+        assert!(sandbox.read.contains(&"/usr".into()) && !sandbox.read.contains(&"/usr/bin".into()));
+        assert!(is_of_the_system(Path::new("/usr/bin")) && !is_of_the_system(Path::new("/usr/no such directory")));
+        let changing: Vec<_> = sandbox.changing().collect();
+        assert!(changing.contains(&Path::new("/elsewhere/bundles")) && !changing.contains(&Path::new("/usr")));
     }
 }

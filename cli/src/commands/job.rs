@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use gristmill_client::{Client, JobsFilter, TasksFilter};
 use gristmill_common::TaskName;
-use gristmill_common::api::{EventView, JobState, JobView, StageView, TaskView};
+use gristmill_common::api::{EventView, JobState, JobView, StageView, TaskState, TaskView};
 use gristmill_sdk::app::connect::Connect;
 use gristmill_sdk::app::exit::Exit;
 use gristmill_sdk::app::follow::{self, Watched};
@@ -96,6 +96,8 @@ struct Which {
 
 /// Items asked for at a time.
 const PAGE: usize = 500;
+/// Running tasks whose status `show` prints at most.
+const STATUSES: usize = 10;
 
 /// Does what the subcommand says.
 pub(crate) async fn run(args: &JobArgs, programs: Programs) -> Result<Exit> {
@@ -104,7 +106,8 @@ pub(crate) async fn run(args: &JobArgs, programs: Programs) -> Result<Exit> {
         JobCommand::Ls { limit, state } => ls(&client, args.format, *limit, *state).await?,
         JobCommand::Show(which) => {
             let job = client.job(&which.job, None).await?;
-            args.format.one(&job, describe, &job.id.to_string())?;
+            let running = running(&client, args.format, &job).await?;
+            args.format.one(&job, |job| describe(job, &running), &job.id.to_string())?;
         }
         JobCommand::Wait { which, timeout } => return wait(&client, args.format, &which.job, *timeout).await,
         JobCommand::Explain { which, task } => {
@@ -217,10 +220,11 @@ async fn tasks(client: &Client, format: Format, job: &str) -> Result<()> {
                 task.worker.clone().unwrap_or_default(),
                 task.failures.to_string(),
                 task.losses.to_string(),
+                harmless(task.status.as_deref().unwrap_or_default()),
             ]
         };
-        format
-            .list(&page.tasks, &["task", "state", "worker", "failures", "losses"], row, |task| task.task.to_string())?;
+        let columns = ["task", "state", "worker", "failures", "losses", "status"];
+        format.list(&page.tasks, &columns, row, |task| task.task.to_string())?;
         cursor = page.next_cursor;
         if cursor.is_none() {
             return Ok(());
@@ -238,7 +242,17 @@ fn lines(lines: &[String]) -> String {
     lines.iter().map(|line| harmless(line)).collect::<Vec<_>>().join("\n")
 }
 
-fn describe(job: &JobView) -> String {
+/// The first running tasks of a job, for people: what they say.
+async fn running(client: &Client, format: Format, job: &JobView) -> Result<Vec<TaskView>> {
+    if job.state != JobState::Running || !format.is_for_people() {
+        return Ok(Vec::new());
+    }
+    let state = Some(TaskState::Running);
+    let filter = TasksFilter { limit: Some(STATUSES), state, ..TasksFilter::default() };
+    Ok(client.tasks(&job.id.to_string(), &filter).await?.tasks)
+}
+
+fn describe(job: &JobView, running: &[TaskView]) -> String {
     let mut text = vec![
         format!("id         {}", job.id),
         format!("name       {}", harmless(&job.name)),
@@ -248,6 +262,10 @@ fn describe(job: &JobView) -> String {
         format!("input      {} files, {}", grouped(job.input.files), size(job.input.bytes)),
     ];
     text.extend(job.stages.iter().map(describe_stage));
+    text.extend(running.iter().filter_map(|task| {
+        let (status, worker) = (task.status.as_deref()?, task.worker.as_deref().unwrap_or_default());
+        Some(format!("{:<10} on {}: {}", task.task.to_string(), harmless(worker), harmless(status)))
+    }));
     if let Some(output) = &job.output {
         let (records, bytes) = (grouped(output.records), size(output.bytes));
         text.push(format!("output     {} ({records} records, {bytes}, {} parts)", harmless(&output.url), output.parts));

@@ -161,6 +161,9 @@ impl Scheduler {
             lines.push(format!("{task} is won: attempt {fence} of worker {worker}"));
         } else if let Some((fence, worker)) = tasks.running(task.index) {
             lines.push(format!("{task} runs: attempt {fence} on worker {}", self.worker_name(worker)));
+            if let Some(status) = self.told_status(worker, fence) {
+                lines.push(format!("its code says: {status}"));
+            }
             if let Some(rival) = tasks.rival(task.index) {
                 let (fence, worker) = (rival.fence, self.worker_name(rival.worker));
                 lines.push(format!(

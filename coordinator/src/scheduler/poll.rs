@@ -188,7 +188,7 @@ impl Scheduler {
             lease_until_ms: now.saturating_add(lease),
             is_silent: false,
             free: request.free_slots.min(room),
-            running: request.running,
+            running: request.running.into_iter().map(bounded_running).collect(),
             holds: request.holds.into_iter().collect(),
             is_draining: request.draining,
             drain: same.is_some_and(|known| known.drain),
@@ -397,6 +397,12 @@ pub(super) fn by_job(held: &[(Fence, Held)]) -> BTreeMap<JobId, Vec<FenceRange>>
 }
 
 /// Cuts what a worker says of itself to what is kept.
+/// It is shown to people; whoever runs code on a worker may say anything.
+fn bounded_running(mut running: gristmill_common::wire::Running) -> gristmill_common::wire::Running {
+    running.status = running.status.as_deref().and_then(gristmill_common::reason::status);
+    running
+}
+
 fn bounded_about(mut about: gristmill_common::wire::WorkerAbout) -> gristmill_common::wire::WorkerAbout {
     use gristmill_common::reason::bounded;
     about.name = bounded(about.name);

@@ -126,6 +126,13 @@ impl Scheduler {
         said.map(|(fences, permille)| (fences.first, (fences.end(), u64::from(permille.min(1_000))))).collect()
     }
 
+    /// What the worker said that the attempt's user code does.
+    pub(super) fn told_status(&self, worker: WorkerId, fence: Fence) -> Option<&str> {
+        let mut running = self.soft.workers.get(&worker)?.running.iter();
+        // Only what runs has a status, and a worker runs as many attempts as it has slots.
+        running.find(|running| running.status.is_some() && running.fences.contains(fence))?.status.as_deref()
+    }
+
     /// Lists tasks of a job in task order. The cursor is the name of the last task looked at.
     ///
     /// # Errors
@@ -190,6 +197,10 @@ impl Scheduler {
             worker: at.map(|(_, worker)| self.worker_name(worker)),
             fence: at.map(|(fence, _)| fence.0),
             backup: tasks.rival(task.index).map(|rival| self.worker_name(rival.worker)),
+            status: match (state, at) {
+                (TaskState::Running, Some((fence, worker))) => self.told_status(worker, fence).map(str::to_owned),
+                _ => None,
+            },
             failures: trouble.failures,
             losses: trouble.worker_losses,
         }

@@ -188,7 +188,7 @@ impl World {
         if worker.machine.tells_progress {
             for (since, ms, work) in worker.running.values().filter(|(.., work)| work.tasks.count == 1) {
                 let permille = (now - since).saturating_mul(1_000) / (*ms).max(1);
-                worker.exchange.on_progress(work, u16::try_from(permille.min(999)).unwrap());
+                worker.exchange.on_progress(work, u16::try_from(permille.min(999)).unwrap(), None);
             }
         }
         let request = worker.exchange.next_request(now);
@@ -338,7 +338,7 @@ impl World {
             let worker = &mut self.workers[index];
             worker.runs += 1;
             let run = worker.runs;
-            worker.exchange.on_progress(&work, 1);
+            worker.exchange.on_progress(&work, 1, None);
             let ms = self.random.below(most + 1) * worker.machine.slowness;
             worker.running.insert(run, (now, ms, work));
             let whom = self.whom(index);

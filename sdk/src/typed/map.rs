@@ -29,6 +29,11 @@ impl<'a, K: ?Sized, V: ?Sized> Emit<'a, K, V> {
         self.out.at(offset);
     }
 
+    /// Says what the attempt is doing, for people who look at it while it runs: up to 512 bytes, in `job tasks` and `job show`.
+    pub fn status(&self, text: &str) {
+        self.out.status(text);
+    }
+
     /// Adds to a counter of the job.
     pub fn count(&mut self, counter: &str, delta: i64) {
         self.out.count(counter, delta);

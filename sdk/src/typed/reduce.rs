@@ -66,6 +66,11 @@ impl<'a> Lines<'a> {
         self.out.line(|out| text.write_text(out));
     }
 
+    /// Says what the attempt is doing, for people who look at it while it runs: up to 512 bytes, in `job tasks` and `job show`.
+    pub fn status(&self, text: &str) {
+        self.out.status(text);
+    }
+
     /// Adds to a counter of the job.
     pub fn count(&mut self, counter: &str, delta: i64) {
         self.out.count(counter, delta);

@@ -1,13 +1,15 @@
 //! What the end of a program means for its attempt.
 
 use std::fmt::Display;
+use std::io;
+use std::path::Path;
 
 use gristmill_common::program::Command;
 use gristmill_common::reason::bounded;
 use gristmill_common::{Reason, limits};
+use rustix::io::Errno;
 
 use super::spawner::{Ended, Over};
-use super::stderr::Heard;
 use crate::signals;
 
 /// A write beyond the largest file that was allowed.
@@ -49,19 +51,42 @@ impl Rules {
         }
     }
 
+    /// Why the system did not start it, in words that say what to do.
+    pub(super) fn refused(&self, errno: i32, directory: &Path) -> Reason {
+        let (name, error) = (&self.name, io::Error::from_raw_os_error(errno));
+        let hint = match Errno::from_io_error(&error) {
+            Some(Errno::NOENT) if directory.is_dir() => {
+                ": the interpreter that its first line names is not on this worker"
+            }
+            Some(Errno::ACCESS) => ": it is not executable, or lies where programs may not run",
+            Some(Errno::NOEXEC) => ": it is no executable; a script starts with a line like #!/usr/bin/env python3",
+            Some(Errno::TOOBIG) => ": arguments and environment are too long",
+            Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => {
+                return lost(&format!("start `{name}`"), &error);
+            }
+            _ => "",
+        };
+        Reason::UserError { message: format!("cannot start `{name}`: {error}{hint}"), at: None }
+    }
+
     pub(super) fn too_much_output(&self) -> Reason {
         let (name, most) = (&self.name, self.output_bytes);
         Reason::Limit { message: format!("`{name}` printed more than output_bytes = {most}"), at: None }
     }
 
-    /// Says whether a program that ended so was right to; `heard` gives what it said on stderr.
-    pub(super) fn judge(&self, ended: Ended, unread: bool, heard: &mut dyn FnMut() -> Heard) -> Result<(), Reason> {
+    /// Says whether a program that ended so was right to; `last_line` is that of its log.
+    pub(super) fn judge(
+        &self,
+        ended: Ended,
+        unread: bool,
+        last_line: &dyn Fn() -> Option<String>,
+    ) -> Result<(), Reason> {
         let name = &self.name;
         if let Some(over) = ended.over {
             return Err(self.over(over));
         }
-        let said = |heard: &mut dyn FnMut() -> Heard| {
-            heard().last_line().map_or(String::new(), |line| {
+        let said = || {
+            last_line().map_or(String::new(), |line| {
                 let hint = if self.is_fenced && line.contains("ermission denied") { OUTSIDE } else { "" };
                 format!(": {line}{hint}")
             })
@@ -74,12 +99,12 @@ impl Rules {
             (Some(0), _) => Ok(()),
             (Some(_), _) if self.ignore_exit_code => Ok(()),
             (Some(code), _) => {
-                let message = bounded(format!("`{name}` ended with exit code {code}{}", said(heard)));
+                let message = bounded(format!("`{name}` ended with exit code {code}{}", said()));
                 Err(Reason::Crashed { message, at: None })
             }
             (None, Some(XFSZ)) => Err(self.over(Over::Directory(self.directory_bytes))),
             (None, Some(signal)) => {
-                let message = bounded(format!("`{name}` ended by {}{}", signals::describe(signal), said(heard)));
+                let message = bounded(format!("`{name}` ended by {}{}", signals::describe(signal), said()));
                 Err(Reason::Crashed { message, at: None })
             }
             (None, None) => Err(Reason::Crashed { message: format!("`{name}` ended without a status"), at: None }),

@@ -52,7 +52,7 @@ pub(super) fn of(command: &Command, attempt: &Attempt<'_>) -> Vec<(String, Strin
         }
     }
     all.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
-    all.insert("TMPDIR".to_owned(), attempt.directory.join(super::TMP).display().to_string());
+    all.insert("TMPDIR".to_owned(), attempt.directory.join(super::workplace::TMP).display().to_string());
     for (name, value) in &command.properties {
         all.insert(variable(name), value.clone());
     }

@@ -10,6 +10,7 @@ mod process;
 mod spawner;
 mod stderr;
 mod trace;
+mod workplace;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +22,6 @@ use gristmill_common::{Reason, limits};
 
 use crate::data;
 use crate::program::{MapInput, MapTask, Program, ReduceTask, TaskDone};
-use crate::sandbox::Sandbox;
 use crate::streaming::{Aggregate, PeerOfRun, StreamCombine, StreamMap, StreamReduce, shuffle_partitioner, write_line};
 use ending::Rules;
 use environment::Attempt;
@@ -29,67 +29,68 @@ use process::{Process, Watch};
 pub(crate) use spawner::SPAWNER_ARGUMENT;
 pub(crate) use spawner::{Pool, main as spawner_main};
 pub(crate) use trace::{SCRIPT, STDIN, STDOUT, Trace};
+pub(crate) use workplace::Workplace;
 
-/// Name of the working directory in an attempt's scratch directory.
-const WORK: &str = "work";
-/// Name of the directory for temporary files in it.
-const TMP: &str = "tmp";
+/// Name of the working directory.
+pub(crate) const WORK: &str = "work";
 /// The reducer that is built in.
 const AGGREGATE: &str = "aggregate";
 
 /// Puts files and archives into a working directory.
 pub(crate) type Link = dyn Fn(&[BundleFile], &Path) -> Result<(), Reason> + Send + Sync;
 
+/// What the commands of one executor have in common.
+pub(crate) struct Shared {
+    pub(crate) pool: Pool,
+    pub(crate) workplace: Workplace,
+}
+
 /// The program of a step of commands.
 pub(crate) struct CommandProgram {
     command: Command,
-    pool: Arc<Pool>,
+    shared: Arc<Shared>,
     link: Box<Link>,
     /// Of an attempt that somebody looks at.
     trace: Option<Trace>,
-    /// What its programs may touch.
-    sandbox: Option<Sandbox>,
 }
 
 /// What the programs of one attempt have in common.
 struct Setting {
     command: Command,
-    pool: Arc<Pool>,
+    shared: Arc<Shared>,
     directory: PathBuf,
     env: Vec<(String, String)>,
     watch: Watch,
     trace: Option<Trace>,
-    sandbox: Option<Sandbox>,
 }
 
 impl CommandProgram {
-    pub(crate) fn new(
-        command: Command,
-        pool: Arc<Pool>,
-        link: Box<Link>,
-        (sandbox, trace): (Option<Sandbox>, Option<Trace>),
-    ) -> Self {
-        Self { command, pool, link, trace, sandbox }
+    pub(crate) fn new(command: Command, shared: Arc<Shared>, link: Box<Link>, trace: Option<Trace>) -> Self {
+        Self { command, shared, link, trace }
     }
 
     /// The working directory of an attempt.
-    fn directory(&self, scratch: &Path) -> PathBuf {
-        self.trace.as_ref().map_or_else(|| scratch.join(WORK), Trace::work)
+    fn directory(&self) -> PathBuf {
+        self.trace.as_ref().map_or_else(|| self.shared.workplace.path().to_owned(), Trace::work)
     }
 
     fn recording(&self) -> Option<&Trace> {
         self.trace.as_ref().filter(|trace| trace.records)
     }
 
-    fn clear(&self, directory: &Path) {
+    fn clear(&self) {
         if self.trace.is_none() {
-            let _ = fs::remove_dir_all(directory);
+            self.shared.workplace.leave();
         }
     }
 
     fn set_up(&self, attempt: &Attempt<'_>, watch: Watch) -> Result<Setting, Reason> {
         let directory = attempt.directory.to_owned();
-        fs::create_dir_all(directory.join(TMP)).map_err(|error| ending::lost("make a working directory", &error))?;
+        let made = match &self.trace {
+            None => self.shared.workplace.enter(),
+            Some(_) => fs::create_dir_all(directory.join(workplace::TMP)),
+        };
+        made.map_err(|error| ending::lost("make a working directory", &error))?;
         if !self.command.files.is_empty() {
             (self.link)(&self.command.files, &directory)?;
         }
@@ -97,8 +98,8 @@ impl CommandProgram {
             trace.open_up();
         }
         let env = environment::of(&self.command, attempt);
-        let (command, pool, trace) = (self.command.clone(), Arc::clone(&self.pool), self.trace.clone());
-        Ok(Setting { command, pool, directory, env, watch, trace, sandbox: self.sandbox.clone() })
+        let (command, shared, trace) = (self.command.clone(), Arc::clone(&self.shared), self.trace.clone());
+        Ok(Setting { command, shared, directory, env, watch, trace })
     }
 }
 
@@ -123,19 +124,15 @@ impl Setting {
             memory_bytes: self.command.memory_bytes,
             directory_bytes: self.command.directory_bytes,
             processes: limits::COMMAND_PROCESSES,
-            sandbox: self.sandbox.clone(),
+            has_files: !self.command.files.is_empty(),
         };
         if let Some(trace) = &self.trace
             && argv != self.command.combiner.as_deref().unwrap_or_default()
         {
             trace.script(&start)?;
         }
-        Process::start(
-            &self.pool,
-            start,
-            Rules::of(&self.command, name, is_mapper, self.sandbox.is_some()),
-            &self.watch,
-        )
+        let rules = Rules::of(&self.command, name, is_mapper, self.shared.pool.is_fenced());
+        Process::start(&self.shared, start, rules, &self.watch)
     }
 }
 
@@ -172,7 +169,7 @@ impl Program for CommandProgram {
         if let Some(trace) = self.recording() {
             return record_map(trace, &self.command, task);
         }
-        let directory = self.directory(task.scratch);
+        let directory = self.directory();
         let input = match &task.input {
             MapInput::Pieces { pieces, .. } => {
                 let first = pieces.first();
@@ -194,7 +191,7 @@ impl Program for CommandProgram {
         let counters = Arc::default();
         let done = run_map(&setting, task, &counters);
         // Before the caller looks: an attempt without output leaves its directory to nobody.
-        self.clear(&directory);
+        self.clear();
         let mut done = done?;
         for (name, amount) in std::mem::take(&mut *counters.lock().unwrap_or_else(PoisonError::into_inner)) {
             let value = done.counters.entry(name).or_default();
@@ -212,7 +209,7 @@ impl Program for CommandProgram {
             let recorder = self.command.reducer.as_ref().map(|_| trace.recorder()).transpose()?;
             return data::reduce(task, &mut StreamReduce::new(recorder, streaming)?, None::<&data::NoCombiner>);
         }
-        let directory = self.directory(task.scratch);
+        let directory = self.directory();
         let attempt = Attempt {
             job: task.job,
             name: task.name,
@@ -230,7 +227,7 @@ impl Program for CommandProgram {
         let mut reducer = StreamReduce::new(peer, streaming)?;
         let done = data::reduce(task, &mut reducer, None::<&data::NoCombiner>);
         drop(reducer);
-        self.clear(&directory);
+        self.clear();
         done
     }
 }

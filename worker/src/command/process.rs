@@ -1,30 +1,34 @@
 //! One running program, seen through its pipes.
 //!
-//! Its stdin is written and its stdout read by the thread that calls, in large pieces and without waiting for the one while
-//! the other can move: neither side can block for ever on a full pipe. Its stderr has a thread of its own.
+//! Its stdin is written, its stdout and stderr are read by the thread that calls, in large pieces and without waiting for one
+//! while another can move: neither side can block for ever on a full pipe. No thread is started for a program: for a short one
+//! that takes a good part of its time.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gristmill_common::Reason;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+use super::Shared;
 use super::ending::{self, Rules};
-use super::spawner::{Ended, Pool, Spawner, Start};
-use super::stderr::{self, Heard};
+use super::spawner::{Ended, News, Spawner, Start};
+use super::stderr::Stderr;
 use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::streaming::{Peer, Take};
 
 /// What a pipe holds: the most that any user may ask for. Two processes take turns on it, the larger the fewer.
 const PIPE_BYTES: usize = 1 << 20;
+/// Pipes through which less goes at a time stay as they are: making one larger takes a while.
+const SMALL_BYTES: usize = 16 << 10;
 /// Bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
 /// A program that moved this much is busy: then it is not worth while to wake up for each of its small writes.
@@ -46,18 +50,20 @@ pub(super) struct Watch {
 
 /// One running program.
 pub(super) struct Process {
-    pool: Arc<Pool>,
+    shared: Arc<Shared>,
     spawner: Option<Spawner>,
     ended: Option<Ended>,
     /// It has ended, and what it left behind has not.
     is_ending: bool,
     stdin: Option<File>,
     stdout: Option<File>,
-    stderr: Option<JoinHandle<Heard>>,
-    heard: Heard,
+    stderr: Stderr,
     buffer: Vec<u8>,
+    /// Which of the pipes were made large: stdin, those that are read.
+    large: [bool; 2],
     watch: Watch,
     rules: Rules,
+    directory: PathBuf,
     moved: u64,
     printed: u64,
     /// It closed its stdin, or ended, before all was written.
@@ -67,35 +73,34 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(pool: &Arc<Pool>, start: Start, rules: Rules, watch: &Watch) -> Result<Self, Reason> {
-        let pipes = [ours_writes(), ours_reads(), ours_reads()];
-        let [stdin, stdout, stderr] = pipes.map(|pipe| pipe.map_err(|error| ending::lost("make pipes", &error)));
-        let ((stdin, stdin_end), (stdout, stdout_end), (stderr, stderr_end)) = (stdin?, stdout?, stderr?);
-        for end in [&stdin, &stdout] {
-            let flags = fcntl_getfl(end).and_then(|flags| fcntl_setfl(end, flags | OFlags::NONBLOCK));
-            flags.map_err(|error| ending::lost("make pipes", &error))?;
+    /// Has it started, and does not wait until it is: a program that cannot be started fails what is done with it later.
+    pub(super) fn start(shared: &Arc<Shared>, start: Start, rules: Rules, watch: &Watch) -> Result<Self, Reason> {
+        let pipes = pipe().and_then(|stdin| Ok((stdin, pipe()?, pipe()?)));
+        let failed = |error| ending::lost("make pipes", &error);
+        let ((stdin_end, stdin), (stdout, stdout_end), (stderr, stderr_end)) = pipes.map_err(failed)?;
+        for end in [&stdin, &stdout, &stderr] {
+            fcntl_setfl(end, OFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
         }
-        let spawner = pool.start(start, [stdin_end, stdout_end, stderr_end])?;
-        let mut process = Self {
-            pool: Arc::clone(pool),
+        let directory = start.directory.clone();
+        let mut spawner = shared.pool.start(start, [stdin_end, stdout_end, stderr_end])?;
+        Ok(Self {
+            shared: Arc::clone(shared),
+            buffer: std::mem::take(&mut spawner.buffer),
             spawner: Some(spawner),
             ended: None,
             is_ending: false,
             stdin: Some(File::from(stdin)),
             stdout: Some(File::from(stdout)),
-            stderr: None,
-            heard: Heard::default(),
-            buffer: Vec::new(),
+            stderr: Stderr::new(File::from(stderr), watch.log.clone()),
+            large: [false; 2],
             watch: watch.clone(),
             rules,
+            directory,
             moved: 0,
             printed: 0,
             unread: false,
             copy: None,
-        };
-        let heard = stderr::listen(File::from(stderr), Arc::clone(&process.watch.position), watch.log.clone());
-        process.stderr = Some(heard.map_err(|error| ending::lost("start a thread", &error))?);
-        Ok(process)
+        })
     }
 
     /// As this, and what it prints goes into a file too.
@@ -107,6 +112,9 @@ impl Process {
     /// Writes what goes into the pipe; 0 when it is full.
     fn write(&mut self, rest: &mut &[u8]) -> Result<usize, Reason> {
         let Some(stdin) = &mut self.stdin else { return Ok(0) };
+        if rest.len() > SMALL_BYTES && !std::mem::replace(&mut self.large[0], true) {
+            enlarge(stdin);
+        }
         match stdin.write(rest) {
             Ok(length) => {
                 *rest = &rest[length..];
@@ -122,10 +130,10 @@ impl Process {
         }
     }
 
-    /// Reads all that was printed.
+    /// Reads all that was printed, and some of what it said on stderr.
     fn read(&mut self, take: &mut Take<'_>) -> Result<usize, Reason> {
-        let mut all = 0;
         self.buffer.resize(READ_BYTES, 0);
+        let mut all = self.stderr.read(&mut self.buffer);
         while let Some(stdout) = &mut self.stdout {
             match stdout.read(&mut self.buffer) {
                 Ok(0) => self.stdout = None,
@@ -149,23 +157,26 @@ impl Process {
                 Err(error) => return Err(ending::lost("read from the program", &error)),
             }
         }
+        if all > SMALL_BYTES && !std::mem::replace(&mut self.large[1], true) {
+            self.stdout.iter().chain(self.stderr.pipe()).for_each(enlarge);
+        }
         Ok(all)
     }
 
     /// Waits until something can move, or a while.
     fn wait(&mut self) -> Result<(), Reason> {
-        let mut fds = Vec::with_capacity(3);
+        let mut fds = Vec::with_capacity(4);
         fds.extend(self.stdin.as_ref().map(|stdin| PollFd::new(stdin, PollFlags::OUT)));
-        fds.extend(self.stdout.as_ref().map(|stdout| PollFd::new(stdout, PollFlags::IN)));
+        fds.extend(self.stdout.iter().chain(self.stderr.pipe()).map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         let pipes = fds.len();
         // A socket from which the end was read shows nothing any more.
         let spawner = self.spawner.as_ref().filter(|_| self.ended.is_none());
         fds.extend(spawner.map(|spawner| PollFd::from_borrowed_fd(spawner.socket(), PollFlags::IN)));
         let _ = poll(&mut fds, Some(&LOOK));
-        let ended = fds.get(pipes).is_some_and(|fd| !fd.revents().is_empty());
+        let is_news = fds.get(pipes).is_some_and(|fd| !fd.revents().is_empty());
         drop(fds);
-        if ended {
-            self.take_end()?;
+        if is_news {
+            self.take_news()?;
         }
         if self.is_ending {
             // It is not the program that is slow: what it left behind has its seconds to end.
@@ -181,15 +192,20 @@ impl Process {
         Ok(())
     }
 
-    fn take_end(&mut self) -> Result<(), Reason> {
-        let Some(spawner) = &self.spawner else { return Ok(()) };
+    fn take_news(&mut self) -> Result<(), Reason> {
+        let Some(spawner) = &mut self.spawner else { return Ok(()) };
         match spawner.heard() {
-            Ok(None) => {
+            Ok(News::Started) => Ok(()),
+            Ok(News::Refused(errno)) => {
+                self.ended = Some(Ended::default());
+                Err(self.rules.refused(errno, &self.directory))
+            }
+            Ok(News::Ending) => {
                 self.is_ending = true;
                 Ok(())
             }
-            Ok(ended) => {
-                self.ended = ended;
+            Ok(News::Ended(ended)) => {
+                self.ended = Some(ended);
                 Ok(())
             }
             Err(error) => {
@@ -209,12 +225,29 @@ impl Process {
     fn close(&mut self) {
         self.stdin = None;
         self.stdout = None;
-        if let Some(spawner) = self.spawner.take() {
-            self.pool.put_back(spawner);
+        if self.buffer.is_empty() {
+            self.buffer.resize(READ_BYTES, 0);
         }
-        if let Some(heard) = self.stderr.take().and_then(|thread| thread.join().ok()) {
-            self.heard = heard;
+        let mut most = PIPE_BYTES;
+        loop {
+            match self.stderr.read(&mut self.buffer) {
+                // Whatever else holds it open is not the program.
+                0 => break,
+                length => most = most.saturating_sub(length),
+            }
+            if most == 0 {
+                break;
+            }
         }
+        self.stderr.close();
+        if let Some(mut spawner) = self.spawner.take() {
+            spawner.buffer = std::mem::take(&mut self.buffer);
+            self.shared.pool.put_back(spawner);
+        }
+    }
+
+    fn judge(&self, ended: Ended) -> Result<(), Reason> {
+        self.rules.judge(ended, self.unread, &|| self.stderr.last_line())
     }
 }
 
@@ -227,7 +260,7 @@ impl Peer for Process {
                 // Nobody reads the rest. Whether that is a failure, its end will say; one that has failed already says so.
                 self.unread = true;
                 return match self.ended {
-                    Some(ended) => self.rules.judge(ended, self.unread, &mut || self.heard.clone()),
+                    Some(ended) => self.judge(ended),
                     None => self.check(),
                 };
             }
@@ -255,6 +288,7 @@ impl Peer for Process {
                 if bytes < NAP_BELOW_BYTES && self.moved > BUSY_BYTES {
                     std::thread::sleep(NAP);
                 }
+                self.check()?;
                 continue;
             }
             // All that wrote has ended: what was not there now will not come.
@@ -267,11 +301,11 @@ impl Peer for Process {
         while self.stdout.is_some() && self.read(take)? > 0 {}
         let ended = self.ended.unwrap_or_default();
         self.close();
-        self.rules.judge(ended, self.unread, &mut || self.heard.clone())
+        self.judge(ended)
     }
 
     fn counters(&mut self) -> Vec<(String, i64)> {
-        std::mem::take(&mut self.heard.counters)
+        self.stderr.counters()
     }
 }
 
@@ -280,7 +314,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.stdin = None;
         self.stdout = None;
-        if let Some(spawner) = &self.spawner
+        if let Some(spawner) = &mut self.spawner
             && self.ended.is_none()
         {
             let gently = self.watch.cancel.load(Ordering::Relaxed);
@@ -292,15 +326,12 @@ impl Drop for Process {
     }
 }
 
-/// A pipe of which we write: our end, the program's.
-fn ours_writes() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    // A user may have used up what large pipes may have; smaller ones are slower, that is all.
-    let _ = fcntl_setpipe_size(&write, PIPE_BYTES);
-    Ok((write, read))
+/// A pipe: the end that is read, the end that is written.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC)?)
 }
 
-fn ours_reads() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (write, read) = ours_writes()?;
-    Ok((read, write))
+/// A user may have used up what large pipes may have; smaller ones are slower, that is all.
+fn enlarge(pipe: &File) {
+    let _ = fcntl_setpipe_size(pipe, PIPE_BYTES);
 }

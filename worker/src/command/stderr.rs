@@ -1,40 +1,85 @@
-//! Listens to a program's stderr on a thread of its own: counters and status for the engine, the rest for the log.
+//! Listens to a program's stderr: counters and status for the engine, the rest for the log.
 
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::io::{ErrorKind, Read as _};
 
 use gristmill_common::limits;
 
 use crate::log::AttemptLog;
-use crate::position::Position;
 use crate::streaming::{Reporter, Said};
 
 /// Of the end of the log, kept for the reason of a failure.
 const TAIL_BYTES: usize = 512;
-const READ_BYTES: usize = 16 << 10;
 
-/// What was heard of one program.
-#[derive(Clone, Default)]
-pub(super) struct Heard {
+/// The stderr of one program.
+pub(super) struct Stderr {
+    /// Reading does not wait.
+    pipe: Option<File>,
+    reporter: Reporter,
+    heard: Heard,
+}
+
+/// What was heard.
+#[derive(Default)]
+struct Heard {
     /// `group:counter` and what to add, a name once.
-    pub(super) counters: Vec<(String, i64)>,
+    counters: Vec<(String, i64)>,
     tail: Vec<u8>,
     log: AttemptLog,
 }
 
-impl Heard {
-    /// Returns the last line of the log that is not empty.
-    pub(super) fn last_line(&self) -> Option<String> {
-        let text = String::from_utf8_lossy(&self.tail);
-        text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+impl Stderr {
+    pub(super) fn new(pipe: File, log: AttemptLog) -> Self {
+        Self { pipe: Some(pipe), reporter: Reporter::default(), heard: Heard { log, ..Heard::default() } }
     }
 
+    /// Where it is seen that there is more; `None` when nobody can write any more.
+    pub(super) fn pipe(&self) -> Option<&File> {
+        self.pipe.as_ref()
+    }
+
+    /// Takes what is there now, as much as the buffer holds; 0 when there is nothing.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let Self { pipe, reporter, heard } = self;
+        let Some(open) = pipe else { return 0 };
+        match open.read(buffer) {
+            Ok(0) => {}
+            Ok(length) => {
+                reporter.take(&buffer[..length], &mut |said| heard.hear(&said));
+                return length;
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return 0,
+            // A log that cannot be read is no reason to fail a task.
+            Err(_) => {}
+        }
+        *pipe = None;
+        0
+    }
+
+    /// Takes the end of it.
+    pub(super) fn close(&mut self) {
+        let Self { pipe, reporter, heard } = self;
+        *pipe = None;
+        reporter.finish(&mut |said| heard.hear(&said));
+    }
+
+    /// Returns what was counted, once.
+    pub(super) fn counters(&mut self) -> Vec<(String, i64)> {
+        std::mem::take(&mut self.heard.counters)
+    }
+
+    /// Returns the last line of the log that is not empty.
+    pub(super) fn last_line(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.heard.tail);
+        text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    }
+}
+
+impl Heard {
     fn hear(&mut self, said: &Said<'_>) {
         match said {
             Said::Count(name, amount) => self.count(name, *amount),
-            Said::Status(status) => self.log.note(&format!("status: {status}")),
+            Said::Status(status) => self.log.status(status),
             Said::Unknown(line) => {
                 tracing::warn!(line = %String::from_utf8_lossy(line), "a line for the engine that means nothing");
                 self.log(line);
@@ -59,25 +104,4 @@ impl Heard {
         let cut = self.tail.len().saturating_sub(TAIL_BYTES);
         self.tail.drain(..cut);
     }
-}
-
-/// Starts to listen; the thread ends when nobody can write any more.
-pub(super) fn listen(mut stderr: File, position: Arc<Position>, log: AttemptLog) -> io::Result<JoinHandle<Heard>> {
-    std::thread::Builder::new().name("stderr".to_owned()).stack_size(128 << 10).spawn(move || {
-        let (mut heard, mut reporter) = (Heard { log, ..Heard::default() }, Reporter::default());
-        let mut buffer = vec![0; READ_BYTES];
-        loop {
-            match stderr.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(length) => {
-                    position.tick();
-                    reporter.take(&buffer[..length], &mut |said| heard.hear(&said));
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
-        }
-        reporter.finish(&mut |said| heard.hear(&said));
-        heard
-    })
 }

@@ -229,6 +229,11 @@ impl Collector {
         self.limit(format!("a record of {bytes} bytes was emitted, {key} of them key: the limit is {limit}"));
     }
 
+    /// Says what user code does, for people who look at the running attempt.
+    pub fn status(&self, text: &str) {
+        self.position.say(text);
+    }
+
     /// Adds to a counter of the job.
     pub fn count(&mut self, name: &str, delta: i64) {
         if let Err(message) = self.counters.add(name, delta) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use gristmill_common::plan::PartForm;
 use gristmill_common::{Fence, Reason, limits};
@@ -12,6 +13,7 @@ use super::counters::Counters;
 use super::failure;
 use super::function::Text;
 use super::output::PartOutput;
+use crate::position::Position;
 use crate::program::MapTask;
 
 /// Takes the lines that a reducer writes. Whatever fails is remembered and ends the attempt.
@@ -20,13 +22,14 @@ pub struct Lines {
     key: Vec<u8>,
     text: Vec<u8>,
     counters: Counters,
+    position: Arc<Position>,
     failed: Option<Reason>,
 }
 
 impl Lines {
-    pub(super) fn new(output: &Path, fence: Fence, form: PartForm) -> Self {
+    pub(super) fn new(output: &Path, fence: Fence, form: PartForm, position: Arc<Position>) -> Self {
         let part = PartOutput::new(output.to_path_buf(), fence, form);
-        Self { part, key: Vec::new(), text: Vec::new(), counters: Counters::default(), failed: None }
+        Self { part, key: Vec::new(), text: Vec::new(), counters: Counters::default(), position, failed: None }
     }
 
     /// Sets the key that the next lines are sorted by when parts are merged.
@@ -57,6 +60,11 @@ impl Lines {
     pub fn keyed_line(&mut self, key: &[u8], line: &[u8]) {
         self.set_key(key);
         self.line(|out| out.extend_from_slice(line));
+    }
+
+    /// Says what user code does, for people who look at the running attempt.
+    pub fn status(&self, text: &str) {
+        self.position.say(text);
     }
 
     /// Adds to a counter of the job.

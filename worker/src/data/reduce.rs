@@ -44,7 +44,7 @@ pub fn reduce<R: ReduceFunction, C: Accumulate>(
     let (combined, output, form) = (task.step.combine, task.output, task.step.part_form);
     let (stage, inputs) = Passes::begin(task);
     let inputs = stage.merge_down(inputs, combiner.filter(|_| combined))?;
-    let lines = Lines::new(output, stage.fence, form);
+    let lines = Lines::new(output, stage.fence, form, Arc::clone(&stage.position));
     stage.run(inputs, reducer, combiner, combined, lines)
 }
 

@@ -84,7 +84,7 @@ impl Exchange {
 
     /// Queues the attempts of a grant that are not known yet; what is beyond the limit goes back.
     fn take(&mut self, grant: &Arc<HeldGrant>) {
-        let attempt = Attempt { grant: Arc::clone(grant), running: false, progress_permille: None };
+        let attempt = Attempt { grant: Arc::clone(grant), running: false, progress_permille: None, status: None };
         for part in self.held.missing(grant.name.fences()) {
             for mut fences in self.finished.missing(part) {
                 let room = limits::HELD_ATTEMPTS.saturating_sub(self.held.len());

@@ -140,6 +140,7 @@ struct Attempt {
     /// Handed out by `start`.
     running: bool,
     progress_permille: Option<u16>,
+    status: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -266,11 +267,14 @@ impl Exchange {
         }
     }
 
-    /// Notes how much of a running attempt is done.
-    pub fn on_progress(&mut self, work: &Work, permille: u16) {
-        for (fences, attempt) in self.held.remove(work.grant.fences(work.tasks)) {
-            let progress_permille = if attempt.running { Some(permille.min(1000)) } else { attempt.progress_permille };
-            self.held.insert(fences, &Attempt { progress_permille, ..attempt });
+    /// Notes how much of a running attempt is done, and what its user code says that it does.
+    pub fn on_progress(&mut self, work: &Work, permille: u16, status: Option<&str>) {
+        for (fences, mut attempt) in self.held.remove(work.grant.fences(work.tasks)) {
+            if attempt.running {
+                attempt.progress_permille = Some(permille.min(1000));
+                attempt.status = status.map(Arc::from);
+            }
+            self.held.insert(fences, &attempt);
         }
     }
 
@@ -301,7 +305,7 @@ impl Exchange {
     /// Puts running attempts back into the queue, to be started again here: another attempt took their executor along.
     pub fn requeue(&mut self, work: &Work) {
         for (fences, attempt) in self.take_running(work) {
-            self.held.insert(fences, &Attempt { running: false, progress_permille: None, ..attempt });
+            self.held.insert(fences, &Attempt { running: false, progress_permille: None, status: None, ..attempt });
             self.queue.push_front(fences);
         }
     }

@@ -110,15 +110,18 @@ impl Exchange {
 
     /// What did not fit into the reports is still held: leaving it out of everything would say that it is lost.
     fn running_list(&self, unsaid: Vec<FenceRange>) -> Vec<Running> {
-        let held =
-            self.held.iter().map(|(fences, attempt)| Running { fences, progress_permille: attempt.progress_permille });
-        let unsaid = unsaid.into_iter().map(|fences| Running { fences, progress_permille: Some(1000) });
+        let held = self.held.iter().map(|(fences, attempt)| Running {
+            fences,
+            progress_permille: attempt.progress_permille,
+            status: attempt.status.as_deref().map(str::to_owned),
+        });
+        let unsaid = unsaid.into_iter().map(|fences| Running { fences, progress_permille: Some(1000), status: None });
         let mut list: Vec<Running> = Vec::new();
         for next in held.chain(unsaid) {
             match list.last_mut() {
                 Some(last)
                     if last.fences.end() == next.fences.first
-                        && last.progress_permille == next.progress_permille
+                        && (last.progress_permille, &last.status) == (next.progress_permille, &next.status)
                         && last.fences.count.checked_add(next.fences.count).is_some() =>
                 {
                     last.fences.count += next.fences.count;

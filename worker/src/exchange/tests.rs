@@ -117,7 +117,11 @@ fn a_task_is_granted_run_reported_and_forgotten() {
     assert_eq!(exchange.start(0), None);
     let request = exchange.next_request(0);
     assert_eq!((request.seen, request.free_slots), (1, 0));
-    assert_eq!(request.running, [Running { fences: fences(100, 1), progress_permille: Some(0) }], "it has begun");
+    assert_eq!(
+        request.running,
+        [Running { fences: fences(100, 1), progress_permille: Some(0), status: None }],
+        "it has begun"
+    );
 
     assert_eq!(exchange.on_finished(&work, nothing(), 5_000_000), std::slice::from_ref(&work));
     let request = exchange.next_request(0);

@@ -24,11 +24,10 @@ use super::printed::Printed;
 use super::protocol::Hello;
 use super::sections::Sections;
 use crate::bundles::Bundles;
-use crate::command::{CommandProgram, Pool, Trace};
+use crate::command::{self, CommandProgram, Pool, Trace, WORK, Workplace};
 use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::program::{InputPiece, MapInput, MapTask, Program, Programs, ReduceTask, TaskDone};
-use crate::sandbox::Sandbox;
 use crate::skip::{Skips, narrowed};
 use crate::supervisor::clock::Stopwatch;
 
@@ -46,9 +45,7 @@ pub(crate) struct Attempts<'a> {
     bundles: Arc<Bundles>,
     /// Of the attempt that runs.
     log: AttemptLog,
-    spawners: Arc<Pool>,
-    /// What commands may touch.
-    sandbox: Option<Sandbox>,
+    commands: Arc<command::Shared>,
     printed: Option<Printed>,
     /// Of attempts that somebody looks at.
     pub(super) trace: Option<Trace>,
@@ -183,8 +180,10 @@ impl<'a> Attempts<'a> {
             outputs,
             bundles: Arc::new(Bundles::new(&hello.state_dir)),
             log: AttemptLog::default(),
-            spawners: Arc::new(Pool::new(hello.scratch.clone())),
-            sandbox: hello.sandbox.clone(),
+            commands: Arc::new(command::Shared {
+                pool: Pool::new(hello.scratch.clone(), hello.sandbox.clone()),
+                workplace: Workplace::new(hello.scratch.join(WORK)),
+            }),
             printed,
             trace: None,
             holders: BTreeMap::new(),
@@ -284,7 +283,7 @@ impl<'a> Attempts<'a> {
     pub(crate) fn run(&mut self, batch: &Batch, task: u32) -> Option<(Outcome, u64)> {
         let watch = Stopwatch::start();
         // A new one each time: a thread that outlived its attempt must not write into another's.
-        self.log = AttemptLog::default();
+        self.log = AttemptLog::of(&self.position);
         let result = self.attempt(batch, task);
         let took_us = watch.elapsed_us();
         self.hand_over_log(batch, task, &result);
@@ -323,7 +322,7 @@ impl<'a> Attempts<'a> {
 
     /// Runs one task for somebody who looks at it: what it makes is dropped, and nobody is told. Returns what it wrote to its log.
     pub(super) fn replay(&mut self, batch: &Batch, task: u32) -> (Result<TaskDone, Setback>, Vec<u8>) {
-        self.log = AttemptLog::default();
+        self.log = AttemptLog::of(&self.position);
         let none = Skips::none();
         let result = self.made(batch, task, batch.skips.get(&task).unwrap_or(&none));
         self.clean();
@@ -381,8 +380,8 @@ impl<'a> Attempts<'a> {
                 let token = token.to_owned();
                 let link =
                     move |files: &[BundleFile], directory: &Path| bundles.link(&coordinator, &token, files, directory);
-                let place = (self.sandbox.clone(), self.trace.clone());
-                Ok(Arc::new(CommandProgram::new(command.clone(), Arc::clone(&self.spawners), Box::new(link), place)))
+                let (shared, trace) = (Arc::clone(&self.commands), self.trace.clone());
+                Ok(Arc::new(CommandProgram::new(command.clone(), shared, Box::new(link), trace)))
             }
             UserCode::Wasm(wasm) => self.wasm(wasm, token),
         }

@@ -234,7 +234,9 @@ impl Supervisor {
     fn on_slot(&mut self, message: FromSlot) {
         match message {
             FromSlot::Ended { work, outcome, took_us } => self.on_ended(&work, outcome, took_us),
-            FromSlot::Progress { work, permille } => self.exchange.on_progress(&work, permille),
+            FromSlot::Progress { work, permille, status } => {
+                self.exchange.on_progress(&work, permille, status.as_deref());
+            }
             FromSlot::Unfinished(work) => self.exchange.requeue(&work),
             FromSlot::Returned(work) => {
                 tracing::info!(job = %work.grant.name.job, first = %work.grant.name.task(work.tasks.first), count = work.tasks.count, "gave back attempts whose inputs are being made again");

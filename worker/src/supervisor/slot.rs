@@ -41,8 +41,8 @@ pub(crate) enum ToSlot {
 pub(crate) enum FromSlot {
     /// Attempts ended.
     Ended { work: Work, outcome: Outcome, took_us: u64 },
-    /// An attempt is this far, in thousandths.
-    Progress { work: Work, permille: u16 },
+    /// An attempt is this far, in thousandths, and its user code does this.
+    Progress { work: Work, permille: u16, status: Option<String> },
     /// Attempts were handed out but not run to their end: run them again.
     Unfinished(Work),
     /// Attempts could not be run now: the coordinator has them back.
@@ -220,7 +220,7 @@ impl Slot {
                     if moved(&seen, &now) {
                         seen = now;
                         still = Stopwatch::start();
-                        self.say_progress(batch, &now);
+                        self.say_progress(batch, &now, position.said());
                         if batch.is_unwanted(&position) {
                             return End::Unwanted;
                         }
@@ -251,10 +251,10 @@ impl Slot {
         let _ = self.say.send(FromSlot::Returned(Work { tasks, ..batch.work.clone() }));
     }
 
-    fn say_progress(&self, batch: &Batch, now: &Snapshot) {
+    fn say_progress(&self, batch: &Batch, now: &Snapshot, status: Option<String>) {
         if let Some(task) = batch.running(now.fence) {
             let work = Work { tasks: TaskRange::one(task), ..batch.work.clone() };
-            let _ = self.say.send(FromSlot::Progress { work, permille: now.permille });
+            let _ = self.say.send(FromSlot::Progress { work, permille: now.permille, status });
         }
     }
 

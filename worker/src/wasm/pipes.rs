@@ -144,7 +144,7 @@ impl Pipes {
 fn hear(said: &Said<'_>, counts: &mut Vec<(String, i64)>, log: &AttemptLog) {
     match said {
         Said::Count(name, amount) => push_count(counts, name.clone(), *amount),
-        Said::Status(text) => log.note(text),
+        Said::Status(text) => log.status(text),
         Said::Unknown(line) | Said::Log(line) => log.write(line),
     }
 }

@@ -48,8 +48,8 @@ fn a_poll_is_what_it_was() {
     let mut worker = Miniature::new(1, Keep::Inline);
     worker.epoch = Some(Epoch { cluster: CLUSTER, counter: 3 });
     worker.running = vec![
-        Running { fences: fences(10, 2), progress_permille: Some(250) },
-        Running { fences: fences(20, 1), progress_permille: None },
+        Running { fences: fences(10, 2), progress_permille: Some(250), status: Some("half way".to_owned()) },
+        Running { fences: fences(20, 1), progress_permille: None, status: None },
     ];
     let place = Some(Place { file: "store://in.txt".to_owned(), offset: 17 });
     let reasons = [

@@ -233,7 +233,7 @@ pub(super) async fn fetch(world: &World, token: &str, partition: u32, map: u32, 
 }
 
 pub(super) fn running(fence: Fence, count: u32) -> Running {
-    Running { fences: FenceRange { first: fence, count }, progress_permille: None }
+    Running { fences: FenceRange { first: fence, count }, progress_permille: None, status: None }
 }
 
 fn lines(text: &str) -> Vec<String> {

@@ -122,7 +122,7 @@ fn what_a_peer_makes_up_is_refused_and_breaks_nothing() {
     let name = worker.grants(&answer)[0];
     world.forget();
     let wide = FenceRange { first: Fence(0), count: u32::MAX };
-    worker.request.running.extend([Running { fences: wide, progress_permille: Some(u16::MAX) }; 3]);
+    worker.request.running.extend(vec![Running { fences: wide, progress_permille: Some(u16::MAX), status: None }; 3]);
     worker.request.returned.push(FenceRange { first: Fence(u64::MAX), count: u32::MAX });
     worker.request.returned.push(FenceRange { first: Fence(5), count: 0 });
     worker.request.free_slots = u32::MAX;

@@ -155,7 +155,7 @@ fn a_lost_output_runs_its_map_again_and_the_older_report_cannot_win() {
     assert_eq!(again.tasks, TaskRange::one(1));
     world.happened(&["failed", "reopened", "granted"]);
     worker.report(&maps, TaskRange::one(1), Ended::Done(made(Location::Worker(worker.request.worker))));
-    worker.request.running.push(Running { fences: again.fences(), progress_permille: None });
+    worker.request.running.push(Running { fences: again.fences(), progress_permille: None, status: None });
     worker.request.free_slots = 0;
     let answer = world.answered(&mut worker);
     assert_eq!(verdicts(&answer), [Verdict::Superseded]);

@@ -246,7 +246,11 @@ impl Hand {
         for (name, grant) in names.iter().zip(&answer.grants) {
             for fence in name.fences().iter() {
                 self.tokens.insert(fence.0, grant.token.clone());
-                self.request.running.push(Running { fences: FenceRange::one(fence), progress_permille: None });
+                self.request.running.push(Running {
+                    fences: FenceRange::one(fence),
+                    progress_permille: None,
+                    status: None,
+                });
             }
             self.request.free_slots = self.request.free_slots.saturating_sub(name.tasks.count);
         }

@@ -1,4 +1,4 @@
-//! What an executor and its spawner say to each other: a length, a JSON text, and three descriptors beside a start's length.
+//! What an executor and its spawner say to each other: a length, a JSON text, and three descriptors beside a start.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -18,12 +18,17 @@ use crate::sandbox::Sandbox;
 /// A message is never longer: arguments and environment fit what a kernel takes (2 MiB).
 const MESSAGE_BYTES: u32 = 16 << 20;
 
+/// Bytes of a message's length.
+const LENGTH_BYTES: usize = 4;
+
 /// stdin, stdout and stderr of a program.
 pub(super) const DESCRIPTORS: usize = 3;
 
 /// What an executor says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
+    /// What all programs may touch; anything that this user may when it is never sent.
+    Fence(Box<Sandbox>),
     /// Start a program on the descriptors that come along.
     Start(Box<Start>),
     /// End it, gently or at once.
@@ -47,8 +52,8 @@ pub(crate) struct Start {
     pub(crate) directory_bytes: u64,
     /// Most processes and threads.
     pub(crate) processes: u64,
-    /// What it may touch; anything that this user may when absent.
-    pub(crate) sandbox: Option<Sandbox>,
+    /// Whether the working directory may have files of the job in it already.
+    pub(crate) has_files: bool,
 }
 
 /// What a spawner says.
@@ -66,7 +71,7 @@ pub(crate) enum Reply {
         /// The system's number for it.
         errno: i32,
     },
-    /// The program itself ended; what it left behind is being ended.
+    /// The program itself ended; what it left behind is being ended. Left out when that is nothing.
     Ending,
     /// The program ended, and nothing that it started is left.
     Ended(Ended),
@@ -94,27 +99,31 @@ pub(crate) enum Over {
     Processes(u64),
 }
 
-/// Sends a message.
+/// Sends a message, if there is room all of it at once: who waits for it wakes once.
 pub(super) fn send<T: Serialize>(socket: &UnixStream, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let text = serde_json::to_vec(message)?;
-    let length = u32::try_from(text.len()).ok().filter(|&length| length <= MESSAGE_BYTES);
-    let length = length.ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?.to_le_bytes();
+    let mut text = vec![0; LENGTH_BYTES];
+    serde_json::to_writer(&mut text, message)?;
+    let length = u32::try_from(text.len() - LENGTH_BYTES).ok().filter(|&length| length <= MESSAGE_BYTES);
+    let length = length.ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    text[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut beside = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    // Four bytes go whole or not at all, unless the buffer has less room than that: then nobody reads.
-    let sent = sendmsg(socket, &[IoSlice::new(&length)], &mut beside, SendFlags::NOSIGNAL)?;
-    if sent != length.len() {
-        return Err(io::ErrorKind::WriteZero.into());
-    }
-    (&mut &*socket).write_all(&text)
+    // Descriptors go with the first byte.
+    let sent = loop {
+        match sendmsg(socket, &[IoSlice::new(&text)], &mut beside, SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::INTR) => {}
+            sent => break sent?,
+        }
+    };
+    (&mut &*socket).write_all(&text[sent..])
 }
 
 /// Receives a message with its descriptors; `None` when the other end is gone.
 pub(super) fn receive<T: DeserializeOwned>(socket: &UnixStream) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut length = [0; 4];
+    let mut length = [0; LENGTH_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let got = loop {

@@ -4,6 +4,8 @@
 //! child subreaper of what it starts, so that nothing outlives its program, and it outlives its executor until all is ended.
 //! Executors that are threads of one process share a pool as well as those that are processes.
 
+mod fence;
+mod launch;
 mod message;
 mod serve;
 mod start;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use gristmill_common::Reason;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::sandbox::Sandbox;
 pub(crate) use message::{Ended, Over, Start};
 use message::{Reply, Request};
 pub(crate) use serve::main;
@@ -35,6 +38,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(90);
 pub(crate) struct Pool {
     /// Removed by a spawner whose executor died.
     scratch: PathBuf,
+    sandbox: Option<Sandbox>,
     idle: Mutex<Vec<Spawner>>,
 }
 
@@ -44,38 +48,52 @@ pub(crate) struct Spawner {
     process: Option<Child>,
     /// The program's process group.
     group: Option<Pid>,
+    /// For what is read from programs, one after the other: new memory costs a short one much of its time.
+    pub(crate) buffer: Vec<u8>,
+}
+
+/// What was heard of a program.
+pub(crate) enum News {
+    /// It runs.
+    Started,
+    /// It could not be started; the system's number for why.
+    Refused(i32),
+    /// It ended, and what it left behind has not.
+    Ending,
+    /// It ended, and nothing that it started is left.
+    Ended(Ended),
 }
 
 impl Pool {
-    pub(crate) fn new(scratch: PathBuf) -> Self {
-        Self { scratch, idle: Mutex::default() }
+    /// `sandbox`: what the programs may touch; anything that this user may when absent.
+    pub(crate) fn new(scratch: PathBuf, sandbox: Option<Sandbox>) -> Self {
+        Self { scratch, sandbox, idle: Mutex::default() }
     }
 
-    /// Starts a program on these descriptors; stdin, stdout, stderr.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.sandbox.is_some()
+    }
+
+    /// Has a program started on these descriptors; stdin, stdout, stderr. [`Spawner::heard`] says whether it runs.
     pub(crate) fn start(&self, start: Start, fds: [OwnedFd; 3]) -> Result<Spawner, Reason> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut spawner = match idle {
             Some(spawner) => spawner,
-            None => Spawner::launch(self.scratch.clone()).map_err(|error| lost("start the spawner", &error))?,
+            None => self.launch().map_err(|error| lost("start the spawner", &error))?,
         };
-        let (argv, directory) = (start.argv.clone(), start.directory.clone());
+        spawner.group = None;
         let request = Request::Start(Box::new(start));
         let sent = message::send(&spawner.socket, &request, &fds.each_ref().map(AsFd::as_fd));
         sent.map_err(|error| lost("ask the spawner for a program", &error))?;
-        match spawner.reply() {
-            Ok(Reply::Started { pid }) => {
-                spawner.group = Pid::from_raw(pid);
-                Ok(spawner)
-            }
-            Ok(Reply::Refused { errno }) => {
-                self.put_back(spawner);
-                Err(refused(errno, argv.first().map_or("", String::as_str), &directory))
-            }
-            Ok(Reply::Ready | Reply::Ending | Reply::Ended(_)) => {
-                Err(lost("understand the spawner", &"it answers something else"))
-            }
-            Err(error) => Err(lost("hear from the spawner", &error)),
+        Ok(spawner)
+    }
+
+    fn launch(&self) -> io::Result<Spawner> {
+        let spawner = Spawner::launch(self.scratch.clone())?;
+        if let Some(sandbox) = &self.sandbox {
+            message::send(&spawner.socket, &Request::Fence(Box::new(sandbox.clone())), &[])?;
         }
+        Ok(spawner)
     }
 
     /// Takes back a spawner whose program has ended.
@@ -86,23 +104,6 @@ impl Pool {
 
 fn lost(what: &str, error: &dyn std::fmt::Display) -> Reason {
     Reason::Worker { message: format!("cannot {what}: {error}") }
-}
-
-/// Why the system did not start a program, in words that say what to do.
-fn refused(errno: i32, program: &str, directory: &std::path::Path) -> Reason {
-    use rustix::io::Errno;
-    let error = io::Error::from_raw_os_error(errno);
-    let hint = match Errno::from_io_error(&error) {
-        Some(Errno::NOENT) if directory.is_dir() => ": the interpreter that its first line names is not on this worker",
-        Some(Errno::ACCESS) => ": it is not executable, or lies where programs may not run",
-        Some(Errno::NOEXEC) => ": it is no executable; a script starts with a line like #!/usr/bin/env python3",
-        Some(Errno::TOOBIG) => ": arguments and environment are too long",
-        Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => {
-            return lost(&format!("start `{program}`"), &error);
-        }
-        _ => "",
-    };
-    Reason::UserError { message: format!("cannot start `{program}`: {error}{hint}"), at: None }
 }
 
 impl Spawner {
@@ -116,7 +117,7 @@ impl Spawner {
         let process = command.spawn()?;
         drop(command);
         socket.set_read_timeout(Some(ANSWER_WITHIN))?;
-        let spawner = Self { socket, process: Some(process), group: None };
+        let spawner = Self { socket, process: Some(process), group: None, buffer: Vec::new() };
         match spawner.reply() {
             Ok(Reply::Ready) => Ok(spawner),
             Ok(_) => Err(io::Error::other("it answers something else")),
@@ -143,26 +144,30 @@ impl Spawner {
         message::send(&self.socket, &Request::End { gently }, &[])
     }
 
-    /// Hears what became of the program; `None` when it has ended and what it left behind has not. A spawner that died, by a signal of the program perhaps,
-    /// took the program along; what shares its group goes too.
-    pub(crate) fn heard(&self) -> io::Result<Option<Ended>> {
+    /// Waits for what there is to hear of the program. A spawner that died, by a signal of the program perhaps, took the program
+    /// along; what shares its group goes too.
+    pub(crate) fn heard(&mut self) -> io::Result<News> {
         match self.reply() {
-            Ok(Reply::Ending) => Ok(None),
-            Ok(Reply::Ended(ended)) => Ok(Some(ended)),
+            Ok(Reply::Started { pid }) => {
+                self.group = Pid::from_raw(pid);
+                Ok(News::Started)
+            }
+            Ok(Reply::Refused { errno }) => Ok(News::Refused(errno)),
+            Ok(Reply::Ending) => Ok(News::Ending),
+            Ok(Reply::Ended(ended)) => Ok(News::Ended(ended)),
             other => {
                 let _ = self.group.map(|group| kill_process_group(group, Signal::KILL));
                 Err(other.err().unwrap_or_else(|| io::Error::other("it answers something else")))
             }
         }
     }
-}
 
-impl Spawner {
-    /// Waits until the program and all that it started have ended.
-    pub(crate) fn ended(&self) -> io::Result<Ended> {
+    /// Waits until the program and all that it started have ended, or it was never there.
+    pub(crate) fn ended(&mut self) -> io::Result<()> {
         loop {
-            if let Some(ended) = self.heard()? {
-                return Ok(ended);
+            match self.heard()? {
+                News::Started | News::Ending => {}
+                News::Refused(_) | News::Ended(_) => return Ok(()),
             }
         }
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -67,16 +67,20 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
     send(socket, &Reply::Ready, &[])?;
     let nice = getpriority_process(None)?;
     let _ = setpriority_process(None, nice - AHEAD);
-    let mut backstop = start::Backstop::new(nice);
+    let mut starter = start::Starter::new(nice);
     while let Some((request, fds)) = receive(socket)? {
-        // An end that comes behind the program's own is for nobody.
-        let Request::Start(order) = request else { continue };
-        let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(fds) else {
-            return Err(io::Error::other("a program without its descriptors"));
+        let order = match request {
+            Request::Start(order) => order,
+            Request::Fence(sandbox) => {
+                starter.fence(*sandbox);
+                continue;
+            }
+            // It comes behind the program's own end and is for nobody.
+            Request::End { .. } => continue,
         };
-        let before = measure(&order.directory);
-        backstop.refresh();
-        match start::start(&order, &backstop, stdin, stdout, stderr) {
+        let Ok(streams) = fds.try_into() else { return Err(io::Error::other("a program without its descriptors")) };
+        let before = if order.has_files { measure(&order.directory) } else { 0 };
+        match starter.start(&order, streams) {
             Ok(pid) => {
                 send(socket, &Reply::Started { pid: pid.as_raw_nonzero().get() }, &[])?;
                 let (ended, gone) = watch(socket, &order, pid, before);
@@ -101,22 +105,21 @@ fn watch(socket: &UnixStream, order: &Start, pid: Pid, before: u64) -> (Ended, b
         let ready = poll(&mut fds, Some(&timespec(looks.wait)));
         let (asked, died) = (!fds[0].revents().is_empty(), fds.get(1).is_none_or(|fd| !fd.revents().is_empty()));
         if died && has_ended(pid) {
+            let mut gone = false;
             // What is left may take its time; that is not the program's.
-            if send(socket, &Reply::Ending, &[]).is_err() {
-                return (end_all(order, pid, true), true);
-            }
-            return (end_all(order, pid, true), false);
+            let ended = end_all(order, pid, true, &mut || gone = send(socket, &Reply::Ending, &[]).is_err());
+            return (ended, gone);
         }
         if asked {
             return match receive(socket) {
-                Ok(Some((Request::End { gently }, _))) => (end_all(order, pid, gently), false),
-                Ok(Some((Request::Start(_), _))) | Ok(None) | Err(_) => (end_all(order, pid, true), true),
+                Ok(Some((Request::End { gently }, _))) => (end_all(order, pid, gently, &mut || ()), false),
+                Ok(Some(_) | None) | Err(_) => (end_all(order, pid, true, &mut || ()), true),
             };
         }
         if ready == Ok(0)
             && let Some(over) = looks.look()
         {
-            return (Ended { over: Some(over), ..end_all(order, pid, false) }, false);
+            return (Ended { over: Some(over), ..end_all(order, pid, false, &mut || ()) }, false);
         }
     }
 }
@@ -188,14 +191,15 @@ fn measure(directory: &Path) -> u64 {
     bytes
 }
 
-/// Ends the program and everything below this process; returns when nothing is left.
-fn end_all(order: &Start, pid: Pid, gently: bool) -> Ended {
+/// Ends the program and everything below this process; returns when nothing is left. `waits` is called when something is.
+fn end_all(order: &Start, pid: Pid, gently: bool, waits: &mut dyn FnMut()) -> Ended {
     let mut ended = Ended::default();
     // The number is the program's until it is waited for, and so is the group's.
     let _ = kill_process_group(pid, if gently { Signal::TERM } else { Signal::KILL });
     if reap(pid, &mut ended).is_none() {
         return ended;
     }
+    waits();
     let begun = Instant::now();
     if gently {
         tree::signal(&tree::descendants(), Signal::TERM);
