@@ -11,6 +11,7 @@ use gristmill_client::{Client, Endpoint, EndpointError};
 use gristmill_common::Digest;
 use gristmill_common::program::Kind;
 use gristmill_coordinator::{CoordinatorConfig, JournalKind, Running};
+use gristmill_worker::control_groups::ControlGroups;
 use gristmill_worker::{Executors, Programs, Sandbox, WorkerConfig, WorkerError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -135,6 +136,7 @@ fn worker_config(config: &EmbeddedConfig, endpoint: Endpoint, state: &Path) -> R
     worker.kinds.push(Kind::Command);
     if config.serve.is_some() {
         worker.executors = Executors::this_executable()?;
+        worker.groups = ControlGroups::find(None).ok().flatten();
         if gristmill_worker::sandbox::is_supported() {
             // As on any worker; what jobs may write here, their commands may.
             worker.sandbox = Some(Sandbox::new(&worker.state_dir, &[], &config.roots));

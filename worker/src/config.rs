@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use gristmill_client::Endpoint;
 use gristmill_common::program::Kind;
 
+use crate::control_groups::ControlGroups;
 use crate::sandbox::Sandbox;
 
 /// First argument by which an executable knows that it was started as an executor.
@@ -37,6 +38,8 @@ pub struct WorkerConfig {
     pub kinds: Vec<Kind>,
     /// What commands may touch; anything that this user may when absent.
     pub sandbox: Option<Sandbox>,
+    /// Where commands get control groups; none when absent.
+    pub groups: Option<ControlGroups>,
     /// What its operator says of it.
     pub labels: BTreeMap<String, String>,
     /// Memory for all its slots together, in bytes; 0 where it is not known.
@@ -96,6 +99,7 @@ impl WorkerConfig {
             executable: None,
             kinds: Vec::new(),
             sandbox: None,
+            groups: None,
             labels: BTreeMap::new(),
             memory_bytes: 0,
             shuffle: None,

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use gristmill_common::program::Kind;
 use gristmill_common::{limits, quantity};
+use gristmill_worker::control_groups::ControlGroups;
 use gristmill_worker::{Executors, Programs, Sandbox, ShuffleListen, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +66,13 @@ pub struct WorkerArgs {
     /// Let commands touch whatever this user may
     #[arg(long, env = "GRISTMILL_NO_SANDBOX", conflicts_with_all = ["sandbox_read", "sandbox_write"])]
     pub no_sandbox: bool,
+    /// A control group (version 2) below which commands get theirs, such as one that systemd delegates; without it they get
+    /// them below the worker's own groups, where that is allowed
+    #[arg(long, env = "GRISTMILL_CGROUP", value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+    /// Run commands without control groups: memory and processes are watched instead
+    #[arg(long, env = "GRISTMILL_NO_CGROUP", conflicts_with = "cgroup")]
+    pub no_cgroup: bool,
 
     /// Where outputs, unacknowledged reports and the worker's id are kept
     /// [default: $XDG_STATE_HOME/gristmill]
@@ -126,6 +134,26 @@ fn sandbox(args: &WorkerArgs, state_dir: &Path) -> Option<Sandbox> {
     Some(Sandbox::new(state_dir, &read, &args.sandbox_write))
 }
 
+fn groups(args: &WorkerArgs) -> Result<Option<ControlGroups>> {
+    if !args.allow_commands {
+        return Ok(None);
+    }
+    if args.no_cgroup {
+        tracing::info!("commands run without control groups, as asked for");
+        return Ok(None);
+    }
+    let named = || args.cgroup.as_deref().unwrap_or(Path::new("")).display().to_string();
+    let found = ControlGroups::find(args.cgroup.as_deref());
+    let found = found.with_context(|| format!("--cgroup {}: no group can be made there", named()))?;
+    match &found {
+        Some(groups) => tracing::info!("commands run in {}; `--no-cgroup` turns that off", groups.describe()),
+        None => {
+            tracing::info!("commands run without control groups: this worker may make none; what they use is watched");
+        }
+    }
+    Ok(found)
+}
+
 /// Runs the worker until it is drained, refused, or told to stop.
 ///
 /// # Errors
@@ -144,6 +172,7 @@ pub async fn run(args: &WorkerArgs, programs: Programs) -> Result<Exit> {
     config.roots.clone_from(&args.allow_path);
     config.kinds.extend(args.allow_commands.then_some(Kind::Command));
     config.sandbox = sandbox(args, &config.state_dir);
+    config.groups = groups(args)?;
     config.name.clone_from(&args.name);
     config.labels = args.labels.iter().cloned().collect();
     anyhow::ensure!(config.labels.len() <= limits::LABELS, "at most {} labels are allowed", limits::LABELS);

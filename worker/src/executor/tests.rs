@@ -92,6 +92,7 @@ fn header(headers: &HeaderMap, name: &str) -> Option<String> {
 
 fn hello(url: String, dir: &tempfile::TempDir) -> Hello {
     Hello {
+        groups: None,
         url,
         pin: None,
         plain_allowed: false,

@@ -421,6 +421,7 @@ fn hello(config: &WorkerConfig, state: &StateDir) -> Hello {
         outputs: state.outputs(),
         scratch: state.scratch(),
         sandbox: config.sandbox.clone(),
+        groups: config.groups.clone(),
     }
 }
 
