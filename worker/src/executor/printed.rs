@@ -137,7 +137,6 @@ pub(crate) fn left_behind(scratch: &Path) -> AttemptLog {
     };
     // There is none if it died before it began.
     let _ = read();
-    crate::echo::left_behind(scratch, &log);
     log
 }
 
