@@ -11,6 +11,7 @@ use gristmill_client::{Client, Endpoint, EndpointError};
 use gristmill_common::Digest;
 use gristmill_common::program::Kind;
 use gristmill_coordinator::{CoordinatorConfig, JournalKind, Running};
+use gristmill_worker::control_groups::ControlGroups;
 use gristmill_worker::{Executors, Programs, Sandbox, WorkerConfig, WorkerError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -129,14 +130,13 @@ fn coordinator_config(config: &EmbeddedConfig, state: &Path) -> CoordinatorConfi
 
 fn worker_config(config: &EmbeddedConfig, endpoint: Endpoint, state: &Path) -> Result<WorkerConfig> {
     let mut worker = WorkerConfig::new(endpoint, state.join("worker"));
-    // Those who read what it makes are here, or get it by way of the coordinator here.
-    worker.packs = false;
     worker.slots = config.slots.unwrap_or_else(crate::app::processors);
     worker.roots.clone_from(&config.roots);
     // Whoever starts this may run anything on this machine anyway.
     worker.kinds.push(Kind::Command);
     if config.serve.is_some() {
         worker.executors = Executors::this_executable()?;
+        worker.groups = ControlGroups::find(None).ok().flatten();
         if gristmill_worker::sandbox::is_supported() {
             // As on any worker; what jobs may write here, their commands may.
             worker.sandbox = Some(Sandbox::new(&worker.state_dir, &[], &config.roots));

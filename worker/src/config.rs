@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use gristmill_client::Endpoint;
 use gristmill_common::program::Kind;
 
+use crate::control_groups::ControlGroups;
 use crate::sandbox::Sandbox;
 
 /// First argument by which an executable knows that it was started as an executor.
@@ -37,14 +38,14 @@ pub struct WorkerConfig {
     pub kinds: Vec<Kind>,
     /// What commands may touch; anything that this user may when absent.
     pub sandbox: Option<Sandbox>,
+    /// Where commands get control groups; none when absent.
+    pub groups: Option<ControlGroups>,
     /// What its operator says of it.
     pub labels: BTreeMap<String, String>,
     /// Memory for all its slots together, in bytes; 0 where it is not known.
     pub memory_bytes: u64,
     /// Where it serves its map outputs to other workers; `None` for nowhere.
     pub shuffle: Option<ShuffleListen>,
-    /// Whether map outputs are packed: not where all that read them are on this host.
-    pub packs: bool,
     /// Free space of the state directory's disk below which no more work is taken, in bytes.
     pub reserve_bytes: u64,
 }
@@ -98,10 +99,10 @@ impl WorkerConfig {
             executable: None,
             kinds: Vec::new(),
             sandbox: None,
+            groups: None,
             labels: BTreeMap::new(),
             memory_bytes: 0,
             shuffle: None,
-            packs: true,
             reserve_bytes: gristmill_common::limits::WORKER_RESERVE_BYTES,
         }
     }

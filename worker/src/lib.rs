@@ -7,7 +7,9 @@
 mod bundles;
 mod command;
 pub mod config;
+pub mod control_groups;
 pub mod data;
+mod echo;
 pub mod exchange;
 pub mod executor;
 pub mod log;

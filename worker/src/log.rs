@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gristmill_common::limits;
 
+use crate::echo::Echo;
 use crate::position::Position;
 
 /// The log of one attempt.
@@ -16,6 +17,8 @@ pub struct AttemptLog {
     kept: Arc<Mutex<Kept>>,
     /// Where what user code says that it does is seen while it does it.
     position: Option<Arc<Position>>,
+    /// Where its end is found when this process is killed.
+    echo: Option<Arc<Echo>>,
 }
 
 #[derive(Debug, Default)]
@@ -27,8 +30,11 @@ struct Kept {
 }
 
 impl AttemptLog {
-    pub(crate) fn of(position: &Arc<Position>) -> Self {
-        Self { position: Some(Arc::clone(position)), ..Self::default() }
+    pub(crate) fn of(position: &Arc<Position>, echo: Option<&Arc<Echo>>) -> Self {
+        if let Some(echo) = echo {
+            echo.begin();
+        }
+        Self { position: Some(Arc::clone(position)), echo: echo.cloned(), ..Self::default() }
     }
 
     /// Takes what user code says that it does: a line of the log, and seen while the attempt runs.
@@ -42,15 +48,18 @@ impl AttemptLog {
     /// Adds bytes. Never fails and never blocks for long: a program must not wait for its log.
     pub fn write(&self, bytes: &[u8]) {
         self.kept().write(bytes);
+        if let Some(echo) = &self.echo {
+            echo.write(bytes);
+        }
     }
 
     /// Adds a line of our own between what the program writes.
     pub fn note(&self, text: &str) {
-        let mut kept = self.kept();
-        let mid_line = kept.tail.back().or(kept.head.last()).is_some_and(|last| *last != b'\n');
-        kept.write(if mid_line { b"\n[gristmill] " } else { b"[gristmill] " });
-        kept.write(text.as_bytes());
-        kept.write(b"\n");
+        let mid_line = {
+            let kept = self.kept();
+            kept.tail.back().or(kept.head.last()).is_some_and(|last| *last != b'\n')
+        };
+        self.write(format!("{}[gristmill] {text}\n", if mid_line { "\n" } else { "" }).as_bytes());
     }
 
     /// Says whether nothing was written.
@@ -138,7 +147,7 @@ mod tests {
     #[test]
     fn a_status_is_a_line_of_the_log_and_seen_at_once() {
         let position = Arc::new(Position::in_memory());
-        let log = AttemptLog::of(&position);
+        let log = AttemptLog::of(&position, None);
         log.status("half way");
         assert_eq!(position.said().as_deref(), Some("half way"));
         assert_eq!(log.text(), b"[gristmill] status: half way\n");

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use gristmill_common::program::Kind;
 use gristmill_common::{limits, quantity};
+use gristmill_worker::control_groups::ControlGroups;
 use gristmill_worker::{Executors, Programs, Sandbox, ShuffleListen, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +66,13 @@ pub struct WorkerArgs {
     /// Let commands touch whatever this user may
     #[arg(long, env = "GRISTMILL_NO_SANDBOX", conflicts_with_all = ["sandbox_read", "sandbox_write"])]
     pub no_sandbox: bool,
+    /// A control group (version 2) below which commands get theirs, such as one that systemd delegates; without it they get
+    /// them below the worker's own groups, where that is allowed
+    #[arg(long, env = "GRISTMILL_CGROUP", value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+    /// Run commands without control groups: memory and processes are watched instead
+    #[arg(long, env = "GRISTMILL_NO_CGROUP", conflicts_with = "cgroup")]
+    pub no_cgroup: bool,
 
     /// Where outputs, unacknowledged reports and the worker's id are kept
     /// [default: $XDG_STATE_HOME/gristmill]
@@ -91,9 +99,8 @@ pub struct WorkerArgs {
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
 
-    /// Memory for the whole worker, beside the programs of commands, such as 4G: fewer tasks run at a time, and jobs whose
-    /// tasks need more for their sort budget, or require more (`requires.memory_bytes`), run elsewhere
-    #[arg(long, env = "GRISTMILL_MEMORY", value_name = "BYTES", default_value_t = 0, hide_default_value = true, value_parser = quantity::bytes)]
+    /// Memory for all slots together, in bytes, for jobs that require some (`requires.memory_bytes`)
+    #[arg(long, env = "GRISTMILL_MEMORY", value_name = "BYTES", default_value_t = 0, hide_default_value = true)]
     pub memory: u64,
 }
 
@@ -127,21 +134,24 @@ fn sandbox(args: &WorkerArgs, state_dir: &Path) -> Option<Sandbox> {
     Some(Sandbox::new(state_dir, &read, &args.sandbox_write))
 }
 
-/// One slot for each processor, or as many as fit into the memory with the default sort budget.
-fn slots_in(memory_bytes: u64) -> Result<u32> {
-    let processors = super::processors();
-    if memory_bytes == 0 {
-        return Ok(processors);
+fn groups(args: &WorkerArgs) -> Result<Option<ControlGroups>> {
+    if !args.allow_commands {
+        return Ok(None);
     }
-    let attempt = limits::SORT_BUDGET_BYTES / 100 * limits::TABLE_MEMORY_PERCENT + limits::ATTEMPT_BYTES;
-    let least = limits::WORKER_BYTES + limits::ATTEMPT_BYTES + limits::SORT_BUDGET_MIN_BYTES;
-    anyhow::ensure!(
-        memory_bytes >= least,
-        "--memory is too little for any task: the least is {}M",
-        least.div_ceil(1 << 20)
-    );
-    let slots = memory_bytes.saturating_sub(limits::WORKER_BYTES) / attempt;
-    Ok(u32::try_from(slots).unwrap_or(processors).clamp(1, processors))
+    if args.no_cgroup {
+        tracing::info!("commands run without control groups, as asked for");
+        return Ok(None);
+    }
+    let named = || args.cgroup.as_deref().unwrap_or(Path::new("")).display().to_string();
+    let found = ControlGroups::find(args.cgroup.as_deref());
+    let found = found.with_context(|| format!("--cgroup {}: no group can be made there", named()))?;
+    match &found {
+        Some(groups) => tracing::info!("commands run in {}; `--no-cgroup` turns that off", groups.describe()),
+        None => {
+            tracing::info!("commands run without control groups: this worker may make none; what they use is watched");
+        }
+    }
+    Ok(found)
 }
 
 /// Runs the worker until it is drained, refused, or told to stop.
@@ -158,10 +168,11 @@ pub async fn run(args: &WorkerArgs, programs: Programs) -> Result<Exit> {
         None => gristmill_worker::default_state_dir()?,
     };
     let mut config = WorkerConfig::new(endpoint, state_dir);
-    config.slots = args.slots.map_or_else(|| slots_in(args.memory), Ok)?;
+    config.slots = args.slots.unwrap_or_else(super::processors);
     config.roots.clone_from(&args.allow_path);
     config.kinds.extend(args.allow_commands.then_some(Kind::Command));
     config.sandbox = sandbox(args, &config.state_dir);
+    config.groups = groups(args)?;
     config.name.clone_from(&args.name);
     config.labels = args.labels.iter().cloned().collect();
     anyhow::ensure!(config.labels.len() <= limits::LABELS, "at most {} labels are allowed", limits::LABELS);

@@ -9,7 +9,7 @@ use gristmill_common::spec::{Input, StepSpec};
 use gristmill_common::{JobSpec, api::JobView};
 use gristmill_tests::Cluster;
 
-use crate::fixture;
+use crate::{fixture, wasm_counts_as_everything_else_does};
 
 /// Fails at one line, and says so.
 const MAPPER: &str = "#!/bin/sh\nwhile read -r line; do\n  [ \"$line\" != bad ] || { echo \"cannot do $line with $HOW\" >&2; exit 7; }\n  printf '%s\\t1\\n' \"$line\"\ndone\n";
@@ -91,6 +91,43 @@ async fn a_reduce_reads_what_the_maps_made() -> Result<()> {
     assert!(said.contains("`./reduce.sh` ended with exit code 9"), "{said}");
     assert_eq!(std::fs::read_to_string(cluster.path("here/stdin"))?, "a\t3\nb\t2\nodd\t1\n");
     assert_eq!(std::fs::read_to_string(cluster.path("here/stdout"))?, "a\t3\nb\t2\n");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hangs_ends_as_it_did() -> Result<()> {
+    let mut cluster = Cluster::start(fixture::BINARY, &[]).await?;
+    cluster.start_worker(1, "state", &["--allow-commands"])?;
+    std::fs::write(cluster.path("lines.txt"), "one\ntwo\n")?;
+    let hangs = "read line; echo got $line; echo then nothing >&2; sleep 1000";
+    let args = ["submit", "--mapper", &format!("sh -c '{hangs}'"), "--map-only", "--attempts", "1"];
+    let mut submit = cluster.command();
+    submit.args(args).args(["--progress-timeout", "1500ms", "lines.txt"]).current_dir(cluster.dir.path());
+    let said = String::from_utf8_lossy(&submit.output()?.stderr).into_owned();
+    assert!(said.contains("timed out"), "{said}");
+    let (output, said) = replay(&cluster, &["--dir", "here"])?;
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("m0 failed here: timed out: no progress for 1500 ms"), "{said}");
+    assert!(said.contains("stderr:\n  then nothing\n"), "{said}");
+    assert_eq!(std::fs::read_to_string(cluster.path("here/stdout"))?, "got one\n");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wasm_module_names_its_record() -> Result<()> {
+    let mut cluster = Cluster::start(fixture::BINARY, &[]).await?;
+    cluster.start_worker(1, "state", &[])?;
+    std::fs::write(cluster.path("lines.txt"), "fine\nwell\nbad !\n")?;
+    std::fs::write(cluster.path("traps.wasm"), wat::parse_str(wasm_counts_as_everything_else_does::TRAPS)?)?;
+    let mut submit = cluster.command();
+    submit.args(["submit", "--mapper-wasm", "traps.wasm", "--map-only", "--attempts", "1", "lines.txt"]);
+    let said = String::from_utf8_lossy(&submit.current_dir(cluster.dir.path()).output()?.stderr).into_owned();
+    assert!(said.contains("lines.txt:10"), "{said}");
+    let (output, said) = replay(&cluster, &[])?;
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("m0 failed here: panicked") && said.contains("lines.txt:10"), "{said}");
+    let (_, said) = replay(&cluster, &["m7"])?;
+    assert!(said.contains("no task m7"), "{said}");
     Ok(())
 }
 

@@ -96,6 +96,41 @@ async fn without_reducers_there_is_a_part_for_each_map() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn inputs_are_found_as_hadoop_finds_them() -> Result<()> {
+    let cluster = cluster().await?;
+    let packed = |text: &[u8], program: &str| -> Result<Vec<u8>> {
+        let plain = cluster.path("plain");
+        std::fs::write(&plain, text)?;
+        Ok(std::process::Command::new(program).arg("-c").arg(&plain).output()?.stdout)
+    };
+    let (gz, bz2) = (packed(b"packed\n", "gzip")?, packed(b"tight\n", "bzip2")?);
+    let files: [(&str, &[u8]); 7] = [
+        ("in/one.txt", b"one\n"),
+        ("in/_logs", b"no\n"),
+        ("in/.hidden", b"no\n"),
+        ("in/two.gz", &gz),
+        ("more/three.bz2", &bz2),
+        ("more/four.txt", b"four"),
+        ("other/five.txt", b"five\r\n"),
+    ];
+    for (name, text) in files {
+        cluster.upload(&[(&format!("hadoop/user/ann/{name}"), text)]).await?;
+    }
+    let line = ["jar", JAR, "-input", "in,more/*.txt", "-input", "{more/three*,/user/ann/oth?r}"];
+    let output = hadoop(&cluster, &[&line[..], &["-output", "out", "-mapper", "cat", "-reducer", "cat"]].concat())?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = hadoop(&cluster, &["fs", "-cat", "out/part-*"])?.stdout;
+    assert_eq!(String::from_utf8(read)?, "five\t\nfour\t\none\t\npacked\t\ntight\t\n");
+    let missing = hadoop(&cluster, &["jar", JAR, "-input", "nothing", "-output", "out2", "-mapper", "cat"])?;
+    let said = String::from_utf8_lossy(&missing.stderr);
+    assert!(
+        !missing.status.success() && said.contains("Input path does not exist: hdfs:///user/ann/nothing"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failing_script_is_told_with_the_end_of_its_stderr() -> Result<()> {
     let cluster = cluster().await?;
     let script = "cat > /dev/null; echo 'the disk is made of cheese' >&2; exit 3";

@@ -47,3 +47,17 @@ async fn and_the_job_can_be_retried() -> Result<()> {
     assert!(cluster.workers[number].log().contains("about to misbehave"), "the worker's own log has it too");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_command_that_had_to_be_killed() -> Result<()> {
+    let mut cluster = Cluster::start(fixture::BINARY, &[]).await?;
+    cluster.start_worker(1, "state", &["--allow-commands"])?;
+    let script = "echo first words >&2; echo reporter:status:waiting >&2; sleep 1000";
+    let spec = serde_json::json!({ "name": "hangs", "inputs": [{ "generate": 1 }], "attempts": 1,
+        "progress_timeout_ms": 1000, "steps": [{ "command": { "mapper": ["sh", "-c", script] }, "reduce": false }] });
+    let job = cluster.submit(&JobSpec::from_json(spec.to_string().as_bytes())?).await?;
+    assert_eq!(cluster.finish(&job).await?.state.word(), "failed");
+    let text = logs(&cluster, &job.id.to_string(), Some("m0")).await?;
+    assert!(text.contains("timed out") && text.contains("first words\n[gristmill] status: waiting\n"), "{text}");
+    Ok(())
+}

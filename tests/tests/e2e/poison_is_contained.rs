@@ -64,6 +64,7 @@ fn corpus() -> Vec<(&'static str, Vec<&'static str>, Value, &'static str)> {
         ("ignores SIGTERM", sh("trap '' TERM; while :; do sleep 1; done"), none(), "timed out"),
         ("double fork", sh("(setsid sleep 1000 &); cat"), none(), "succeeded"),
         ("fills the disk", sh(FILLS), json!({"directory_bytes": 4 << 20}), "more than directory_bytes"),
+        ("closes its directory", sh("mkdir -p d/e && touch d/e/f && chmod 0 d/e d ."), none(), "succeeded"),
         ("closes stdin", sh("exec <&-; sleep 0.2"), none(), "succeeded"),
         ("exits without reading", vec!["true"], none(), "succeeded"),
         (
@@ -177,6 +178,7 @@ fn every_program_of_the_corpus_ends_with_its_reason_and_leaves_nothing() -> Resu
     let (process, url) = start_cluster(path)?;
     let mut wrong = Vec::new();
     let fenced = gristmill_worker::sandbox::is_supported();
+    println!("{:24} {:40} got", "program", "expected");
     for (name, argv, more, expected) in corpus() {
         if FENCED.contains(&name) && !fenced {
             println!("SKIPPED: {name}: this kernel has no Landlock");

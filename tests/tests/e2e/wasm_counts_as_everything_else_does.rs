@@ -23,7 +23,7 @@ const MODULES: [[&str; 3]; 3] = [
 ];
 
 /// Emits each line as a key, and traps at a `!`.
-const TRAPS: &str = r#"(module
+pub(crate) const TRAPS: &str = r#"(module
   (import "gristmill_abi_1" "emit" (func $emit (param i32 i32)))
   (memory (export "memory") 32)
   (func (export "gristmill_abi_1"))

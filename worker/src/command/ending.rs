@@ -114,6 +114,11 @@ impl Rules {
     fn over(&self, over: Over) -> Reason {
         let name = &self.name;
         match over {
+            // The kernel did not let it have more.
+            Over::Memory(found) if Some(found) == self.memory_bytes => {
+                let message = format!("`{name}` and what it started wanted more than memory_bytes = {found}");
+                Reason::OutOfMemory { message, at: None }
+            }
             Over::Memory(found) => {
                 let most = self.memory_bytes.unwrap_or(u64::MAX);
                 let message = format!("`{name}` and what it started used {found} bytes: memory_bytes is {most}");

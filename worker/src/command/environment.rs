@@ -112,3 +112,101 @@ impl Attempt<'_> {
         all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gristmill_common::program::BundleFile;
+
+    use super::*;
+
+    fn environment(stage: Stage, input: Option<(String, u64, u64)>) -> BTreeMap<String, String> {
+        let file = |name: &str, archive| BundleFile {
+            name: name.to_owned(),
+            sha256: gristmill_common::Digest::of(b""),
+            archive,
+        };
+        let command = Command {
+            files: vec![file("map.py", false), file("words.txt", false), file("model", true)],
+            properties: [("my.own-property", "1"), ("mapreduce.job.name", "a job"), ("bad", "a\0b"), ("x.y", "first")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            env: [("x_y", "second"), ("HOME", "/mine")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            ..Command::default()
+        };
+        let attempt = Attempt {
+            job: JobId(uuid::Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001)),
+            name: TaskName { step: 0, stage, index: 12 },
+            fence: Fence(345),
+            reduces: 7,
+            directory: Path::new("/work"),
+            input,
+        };
+        of(&command, &attempt).into_iter().collect()
+    }
+
+    /// Whether a name is these words with `_` between them; a word of only `0` stands for that many digits or more.
+    fn is_name(text: &str, words: &[&str]) -> bool {
+        let found: Vec<&str> = text.split('_').collect();
+        found.len() == words.len()
+            && found.iter().zip(words).all(|(found, word)| match word.bytes().all(|byte| byte == b'0') {
+                true => found.len() >= word.len() && found.bytes().all(|byte| byte.is_ascii_digit()),
+                false => found == word,
+            })
+    }
+
+    #[test]
+    fn p19_a_map_finds_the_names_of_hadoop_and_the_old_ones() {
+        let env = environment(Stage::Map, Some(("store://in.txt".to_owned(), 5, 60)));
+        let expected = [
+            ("mapreduce_job_name", "a job"),
+            ("mapreduce_job_reduces", "7"),
+            ("mapreduce_task_ismap", "true"),
+            ("mapreduce_task_partition", "12"),
+            ("mapred_task_partition", "12"),
+            ("mapreduce_task_output_dir", "/work"),
+            ("mapreduce_job_local_dir", "/work"),
+            ("mapreduce_job_cache_files", "map.py,words.txt"),
+            ("mapreduce_job_cache_archives", "model"),
+            ("mapreduce_job_cache_local_files", "/work/map.py,/work/words.txt"),
+            ("mapreduce_job_cache_local_archives", "/work/model"),
+            ("mapreduce_map_input_file", "store://in.txt"),
+            ("map_input_file", "store://in.txt"),
+            ("mapreduce_map_input_start", "5"),
+            ("mapreduce_map_input_length", "60"),
+            ("TMPDIR", "/work/tmp"),
+        ];
+        for (name, value) in expected {
+            assert_eq!(env.get(name).map(String::as_str), Some(value), "{name}");
+        }
+        assert!(is_name(&env["mapreduce_job_id"], &["job", "0", "0000"]), "{env:?}");
+        assert!(is_name(&env["mapreduce_task_id"], &["task", "0", "0000", "m", "000000"]), "{env:?}");
+        let attempt = &env["mapreduce_task_attempt_id"];
+        assert!(is_name(attempt, &["attempt", "0", "0000", "m", "000000", "345"]), "{env:?}");
+        assert!(attempt.contains("_m_000012_345"));
+        assert_eq!((&env["mapred_job_id"], &env["mapred_task_id"]), (&env["mapreduce_job_id"], attempt));
+    }
+
+    #[test]
+    fn p19_a_reduce_has_no_input_file() {
+        let env = environment(Stage::Reduce, None);
+        assert_eq!(env["mapreduce_task_ismap"], "false");
+        assert!(env["mapreduce_task_id"].contains("_r_000012"));
+        assert!(!env.contains_key("mapreduce_map_input_file") && !env.contains_key("map_input_file"));
+    }
+
+    #[test]
+    fn p19_properties_are_variables_the_job_s_own_win_and_nothing_else_comes_along() {
+        let env = environment(Stage::Map, None);
+        assert_eq!(
+            (env["my_own_property"].as_str(), env["x_y"].as_str(), env["HOME"].as_str()),
+            ("1", "second", "/mine")
+        );
+        assert!(!env.contains_key("bad"), "a value that no environment can hold");
+        let known = |name: &str| {
+            PASSED.contains(&name)
+                || ["LC_", "mapred", "map_input", "my_own", "x_y"].iter().any(|known| name.starts_with(known))
+        };
+        let unknown: Vec<_> = env.keys().filter(|name| *name != "TMPDIR" && !known(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+}

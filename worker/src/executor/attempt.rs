@@ -25,6 +25,7 @@ use super::protocol::Hello;
 use super::sections::Sections;
 use crate::bundles::Bundles;
 use crate::command::{self, CommandProgram, Pool, Trace, WORK, Workplace};
+use crate::echo::Echo;
 use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::program::{InputPiece, MapInput, MapTask, Program, Programs, ReduceTask, TaskDone};
@@ -45,6 +46,8 @@ pub(crate) struct Attempts<'a> {
     bundles: Arc<Bundles>,
     /// Of the attempt that runs.
     log: AttemptLog,
+    /// Of an executor that is a process.
+    echo: Option<Arc<Echo>>,
     commands: Arc<command::Shared>,
     printed: Option<Printed>,
     /// Of attempts that somebody looks at.
@@ -52,8 +55,6 @@ pub(crate) struct Attempts<'a> {
     holders: BTreeMap<WorkerId, Option<PathBuf>>,
     /// Whether outputs are fetched from workers that serve them.
     direct: bool,
-    /// Whether map outputs are packed.
-    packs: bool,
     /// Connections to those.
     peers: Peers,
     /// Of the last job.
@@ -182,15 +183,15 @@ impl<'a> Attempts<'a> {
             outputs,
             bundles: Arc::new(Bundles::new(&hello.state_dir)),
             log: AttemptLog::default(),
+            echo: printed.as_ref().map(|_| Echo::create(&hello.scratch)).transpose()?.map(Arc::new),
             commands: Arc::new(command::Shared {
-                pool: Pool::new(hello.scratch.clone(), hello.sandbox.clone()),
+                pool: Pool::new(hello.scratch.clone(), hello.sandbox.clone(), hello.groups.clone()),
                 workplace: Workplace::new(hello.scratch.join(WORK)),
             }),
             printed,
             trace: None,
             holders: BTreeMap::new(),
             direct: hello.direct,
-            packs: hello.packs,
             peers: Peers::default(),
             plan: None,
             splits: None,
@@ -286,7 +287,7 @@ impl<'a> Attempts<'a> {
     pub(crate) fn run(&mut self, batch: &Batch, task: u32) -> Option<(Outcome, u64)> {
         let watch = Stopwatch::start();
         // A new one each time: a thread that outlived its attempt must not write into another's.
-        self.log = AttemptLog::of(&self.position);
+        self.log = AttemptLog::of(&self.position, self.echo.as_ref());
         let result = self.attempt(batch, task);
         let took_us = watch.elapsed_us();
         self.hand_over_log(batch, task, &result);
@@ -325,7 +326,7 @@ impl<'a> Attempts<'a> {
 
     /// Runs one task for somebody who looks at it: what it makes is dropped, and nobody is told. Returns what it wrote to its log.
     pub(super) fn replay(&mut self, batch: &Batch, task: u32) -> (Result<TaskDone, Setback>, Vec<u8>) {
-        self.log = AttemptLog::of(&self.position);
+        self.log = AttemptLog::of(&self.position, self.echo.as_ref());
         let none = Skips::none();
         let result = self.made(batch, task, batch.skips.get(&task).unwrap_or(&none));
         self.clean();
@@ -440,7 +441,6 @@ impl<'a> Attempts<'a> {
             input,
             output: &self.made,
             scratch: &self.spills,
-            packs: self.packs,
             position: Arc::clone(&self.position),
             log: self.log.clone(),
             cancel: Arc::clone(&self.cancel),

@@ -137,6 +137,7 @@ pub(crate) fn left_behind(scratch: &Path) -> AttemptLog {
     };
     // There is none if it died before it began.
     let _ = read();
+    crate::echo::left_behind(scratch, &log);
     log
 }
 

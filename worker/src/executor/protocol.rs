@@ -6,6 +6,7 @@ use gristmill_common::wire::Outcome;
 use gristmill_common::{Digest, TaskRange, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use crate::control_groups::ControlGroups;
 use crate::sandbox::Sandbox;
 
 /// A line is never longer: results are flushed long before.
@@ -32,8 +33,6 @@ pub(crate) struct Hello {
     pub(crate) plain_allowed: bool,
     /// Whether it fetches from workers that serve their outputs.
     pub(crate) direct: bool,
-    /// Whether map outputs are packed.
-    pub(crate) packs: bool,
     /// The worker whose attempts it runs.
     pub(crate) worker: WorkerId,
     /// Directories from which it may read inputs.
@@ -46,6 +45,8 @@ pub(crate) struct Hello {
     pub(crate) scratch: PathBuf,
     /// What commands may touch; anything when absent.
     pub(crate) sandbox: Option<Sandbox>,
+    /// Where they get control groups; none when absent.
+    pub(crate) groups: Option<ControlGroups>,
 }
 
 /// What an executor says.

@@ -1,12 +1,15 @@
-//! Runs one task of a job once more, for somebody who wants to see what it does: under a grant that only reads, on the
-//! caller's thread, with what it worked with left behind.
+//! Runs one task of a job once more, for somebody who wants to see what it does: under a grant that only reads, on a thread,
+//! with what it worked with left behind.
 //!
-//! User code runs as this user, without a sandbox and without a supervisor: nothing ends it but the caller.
+//! User code runs as this user, without a sandbox. It has as long to show progress as an attempt of its job; native code that
+//! then does not look up ends with the caller's process.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use gristmill_client::Endpoint;
 use gristmill_common::{Reason, TaskName, WorkerId};
@@ -16,6 +19,14 @@ use super::protocol::Hello;
 use crate::command::{SCRIPT, STDIN, STDOUT, Trace};
 use crate::position::Position;
 use crate::program::Programs;
+use crate::supervisor::clock::Stopwatch;
+
+/// How often progress is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Of the thread: as a main thread has it.
+const STACK_BYTES: usize = 8 << 20;
+/// How long user code that is to end may take, in microseconds: SIGTERM and five seconds lie in between.
+const END_WITHIN_US: u64 = 20_000_000;
 
 /// What to run, and where.
 #[derive(Clone, Debug)]
@@ -49,10 +60,13 @@ pub struct Replayed {
     pub script: Option<PathBuf>,
 }
 
+/// What came of user code, and its log.
+type Ran = (Result<u64, Reason>, Vec<u8>);
+
 /// Runs the task. Blocks; `cancel` ends it.
 ///
 /// # Errors
-/// When the directory cannot be used.
+/// When the directory cannot be used, or there is no thread.
 pub fn replay(order: &Replay, programs: &Programs, cancel: &Arc<AtomicBool>) -> io::Result<Replayed> {
     let scratch = order.directory.join(".scratch");
     std::fs::create_dir_all(&scratch)?;
@@ -62,7 +76,6 @@ pub fn replay(order: &Replay, programs: &Programs, cancel: &Arc<AtomicBool>) -> 
         pin: order.endpoint.pin,
         plain_allowed: order.endpoint.allows_plain_http(),
         direct: true,
-        packs: true,
         worker: WorkerId(uuid::Uuid::nil()),
         // This user may read here whatever this user may read.
         roots: vec![PathBuf::from("/")],
@@ -70,21 +83,65 @@ pub fn replay(order: &Replay, programs: &Programs, cancel: &Arc<AtomicBool>) -> 
         outputs: scratch.join("outputs"),
         scratch: scratch.clone(),
         sandbox: None,
+        groups: None,
     };
-    let mut attempts = Attempts::new(&hello, programs, Arc::new(Position::in_memory()), Arc::clone(cancel), None)?;
-    let (ended, log) = run(&mut attempts, order);
+    let position = Arc::new(Position::in_memory());
+    let (stop, timeout_ms) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (say, ended) = mpsc::channel();
+    {
+        let (order, programs, position) = (order.clone(), programs.clone(), Arc::clone(&position));
+        let (stop, timeout_ms) = (Arc::clone(&stop), Arc::clone(&timeout_ms));
+        std::thread::Builder::new().name("replay".to_owned()).stack_size(STACK_BYTES).spawn(move || {
+            let ran = Attempts::new(&hello, &programs, position, stop, None)
+                .map(|mut attempts| run(&mut attempts, &order, &timeout_ms));
+            let _ = say.send(ran);
+        })?;
+    }
+    let (ended, log) = watch(&ended, &position, &timeout_ms, cancel, &stop)?;
     let left = |name: &str| Some(order.directory.join(name)).filter(|path| path.exists());
     let _ = std::fs::remove_dir_all(scratch);
     Ok(Replayed { ended, log, work: left("work"), stdin: left(STDIN), stdout: left(STDOUT), script: left(SCRIPT) })
 }
 
-fn run(attempts: &mut Attempts<'_>, order: &Replay) -> (Result<u64, Reason>, Vec<u8>) {
+/// Waits for the end, and brings it about when there is no progress for too long.
+fn watch(
+    ended: &Receiver<io::Result<Ran>>,
+    position: &Position,
+    timeout_ms: &AtomicU64,
+    cancel: &AtomicBool,
+    stop: &AtomicBool,
+) -> io::Result<Ran> {
+    let (mut still, mut seen, mut late) = (Stopwatch::start(), position.snapshot(), None);
+    loop {
+        match ended.recv_timeout(LOOK_EVERY) {
+            // Whatever ended it, the time it took is why.
+            Ok(Ok((_, log))) if late.is_some() => return Ok((late.map_or(Ok(0), Err), log)),
+            Ok(ran) => return ran,
+            Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the thread of the attempt panicked")),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let (now, after_ms) = (position.snapshot(), timeout_ms.load(Ordering::Relaxed));
+        if cancel.load(Ordering::Relaxed) {
+            stop.store(true, Ordering::Relaxed);
+        } else if late.is_some() && still.elapsed_us() > END_WITHIN_US {
+            return Ok((late.map_or(Ok(0), Err), Vec::new()));
+        } else if late.is_none() && (after_ms == 0 || now != seen) {
+            (still, seen) = (Stopwatch::start(), now);
+        } else if late.is_none() && still.elapsed_us() / 1_000 >= after_ms {
+            stop.store(true, Ordering::Relaxed);
+            (late, still) = (Some(Reason::TimedOut { after_ms, at: None }), Stopwatch::start());
+        }
+    }
+}
+
+fn run(attempts: &mut Attempts<'_>, order: &Replay, timeout_ms: &AtomicU64) -> Ran {
     let trace = |records| Trace { directory: order.directory.clone(), records };
     attempts.trace = Some(trace(true));
     let batch = match attempts.prepare(&order.token) {
         Ok(batch) => batch,
         Err(setback) => return (Err(reason(setback)), Vec::new()),
     };
+    timeout_ms.store(batch.progress_timeout_ms(), Ordering::Relaxed);
     if batch.is_command()
         && let (Err(setback), log) = attempts.replay(&batch, order.task.index)
     {

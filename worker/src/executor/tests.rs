@@ -92,11 +92,11 @@ fn header(headers: &HeaderMap, name: &str) -> Option<String> {
 
 fn hello(url: String, dir: &tempfile::TempDir) -> Hello {
     Hello {
+        groups: None,
         url,
         pin: None,
         plain_allowed: false,
         direct: false,
-        packs: true,
         worker: WorkerId(Uuid::nil()),
         roots: vec![],
         state_dir: dir.path().to_owned(),

@@ -241,3 +241,48 @@ fn the_line_that_mrjob_writes_is_understood() {
     assert_eq!(draft.output.qualified(), "hdfs:///user/ann/tmp/mrjob/j/output");
     assert_eq!(draft.warnings, [""; 0]);
 }
+
+/// Every option that Hadoop Streaming has, and whether it is taken, taken with a warning, or refused.
+#[test]
+fn no_option_of_hadoop_is_unknown() {
+    let taken = [
+        "-combiner wc",
+        "-file a/b.txt",
+        "-files a,b#c",
+        "-archives x.tgz#x",
+        "-cacheFile /c/d#e",
+        "-cacheArchive /c/d.zip#e",
+        "-inputformat TextInputFormat",
+        "-inputformat org.apache.hadoop.mapred.TextInputFormat",
+        "-inputformat KeyValueTextInputFormat",
+        "-inputformat NLineInputFormat",
+        "-outputformat TextOutputFormat",
+        "-partitioner HashPartitioner",
+        "-numReduceTasks 2",
+        "-jobconf a=b",
+        "-D a=b",
+        "-cmdenv a=b",
+        "-io text",
+        "-background",
+        "-verbose",
+        "-debug",
+        "-conf my.xml",
+    ];
+    for more in taken {
+        let draft = drafted(&format!("{LEAST} {more}")).expect(more);
+        assert!(draft.warnings.is_empty(), "{more}: {:?}", draft.warnings);
+    }
+    for more in ["-lazyOutput", "-mapdebug x", "-reducedebug x", "-fs local", "-jt local", "-libjars a.jar"] {
+        assert_eq!(drafted(&format!("{LEAST} {more}")).expect(more).warnings.len(), 1, "{more}");
+    }
+    let comma = "-D mapreduce.input.keyvaluelinerecordreader.key.value.separator=,";
+    for (more, part) in [
+        ("-inputreader x".to_owned(), "-inputreader"),
+        ("-io rawbytes".to_owned(), "-io rawbytes"),
+        (format!("-inputformat KeyValueTextInputFormat {comma}"), "tabs only"),
+        ("-outputformat SequenceFileOutputFormat".to_owned(), "TextOutputFormat"),
+    ] {
+        let error = drafted(&format!("{LEAST} {more}")).expect_err(&more);
+        assert!(error.contains(part), "{more}: {error}");
+    }
+}

@@ -53,6 +53,8 @@ pub(super) struct Launch<'a> {
     pub(super) streams: [OwnedFd; 3],
     pub(super) limits: [(Resource, Option<u64>); LIMITS],
     pub(super) nice: i32,
+    /// Control groups to join.
+    pub(super) join: Vec<BorrowedFd<'a>>,
     /// Rules of Landlock.
     pub(super) fence: Option<BorrowedFd<'a>>,
 }
@@ -66,6 +68,7 @@ struct Prepared<'a> {
     streams: &'a [OwnedFd; 3],
     limits: [Option<(Resource, Rlimit)>; LIMITS],
     nice: i32,
+    join: &'a [BorrowedFd<'a>],
     fence: Option<c_int>,
     /// The system's number for what failed; 0 when the program runs. The child writes it.
     failed: c_int,
@@ -73,7 +76,7 @@ struct Prepared<'a> {
 
 impl Launch<'_> {
     /// Starts it as leader of a process group of its own, and returns its process. It has to be waited for.
-    pub(super) fn start(self, stack: &mut Stack) -> io::Result<Pid> {
+    pub(super) fn start(&self, stack: &mut Stack) -> io::Result<Pid> {
         let words = |words: &mut dyn Iterator<Item = Vec<u8>>| words.map(CString::new).collect::<Result<Vec<_>, _>>();
         let argv = words(&mut self.order.argv.iter().map(|word| word.clone().into_bytes()))?;
         let env = words(&mut self.order.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()))?;
@@ -87,6 +90,7 @@ impl Launch<'_> {
             streams: &self.streams,
             limits: self.limits.map(|(resource, most)| Some((resource, within(resource, most?)))),
             nice: self.nice,
+            join: &self.join,
             fence: self.fence.map(|fence| fence.as_raw_fd()),
             failed: 0,
         };
@@ -140,6 +144,10 @@ extern "C" fn run(prepared: *mut c_void) -> c_int {
 
 /// What holds for the program. Wrappers of single system calls, all of them.
 fn set_up(prepared: &Prepared<'_>) -> Result<(), Errno> {
+    // Before anything that may be counted. A process that writes 0 means itself.
+    for group in prepared.join {
+        rustix::io::write(group, b"0")?;
+    }
     let [stdin, stdout, stderr] = prepared.streams;
     rustix::stdio::dup2_stdin(stdin)?;
     rustix::stdio::dup2_stdout(stdout)?;

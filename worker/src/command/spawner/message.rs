@@ -13,6 +13,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::control_groups::ControlGroups;
 use crate::sandbox::Sandbox;
 
 /// A message is never longer: arguments and environment fit what a kernel takes (2 MiB).
@@ -29,6 +30,8 @@ pub(super) const DESCRIPTORS: usize = 3;
 pub(crate) enum Request {
     /// What all programs may touch; anything that this user may when it is never sent.
     Fence(Box<Sandbox>),
+    /// Where to make a control group for them; none when it is never sent.
+    Group(Box<ControlGroups>),
     /// Start a program on the descriptors that come along.
     Start(Box<Start>),
     /// End it, gently or at once.

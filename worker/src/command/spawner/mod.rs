@@ -5,6 +5,7 @@
 //! Executors that are threads of one process share a pool as well as those that are processes.
 
 mod fence;
+mod group;
 mod launch;
 mod message;
 mod serve;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use gristmill_common::Reason;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::control_groups::ControlGroups;
 use crate::sandbox::Sandbox;
 pub(crate) use message::{Ended, Over, Start};
 use message::{Reply, Request};
@@ -39,6 +41,7 @@ pub(crate) struct Pool {
     /// Removed by a spawner whose executor died.
     scratch: PathBuf,
     sandbox: Option<Sandbox>,
+    groups: Option<ControlGroups>,
     idle: Mutex<Vec<Spawner>>,
 }
 
@@ -66,8 +69,8 @@ pub(crate) enum News {
 
 impl Pool {
     /// `sandbox`: what the programs may touch; anything that this user may when absent.
-    pub(crate) fn new(scratch: PathBuf, sandbox: Option<Sandbox>) -> Self {
-        Self { scratch, sandbox, idle: Mutex::default() }
+    pub(crate) fn new(scratch: PathBuf, sandbox: Option<Sandbox>, groups: Option<ControlGroups>) -> Self {
+        Self { scratch, sandbox, groups, idle: Mutex::default() }
     }
 
     pub(crate) fn is_fenced(&self) -> bool {
@@ -92,6 +95,9 @@ impl Pool {
         let spawner = Spawner::launch(self.scratch.clone())?;
         if let Some(sandbox) = &self.sandbox {
             message::send(&spawner.socket, &Request::Fence(Box::new(sandbox.clone())), &[])?;
+        }
+        if let Some(groups) = &self.groups {
+            message::send(&spawner.socket, &Request::Group(Box::new(groups.clone())), &[])?;
         }
         Ok(spawner)
     }

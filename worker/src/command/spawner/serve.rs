@@ -22,7 +22,7 @@ use rustix::process::{
 };
 
 use super::message::{Ended, Over, Reply, Request, Start, receive, send};
-use super::{start, tree};
+use super::{group, start, tree};
 
 /// How long a program may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -75,6 +75,11 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
                 starter.fence(*sandbox);
                 continue;
             }
+            Request::Group(groups) => {
+                // Where it cannot be made, programs are watched as without one.
+                starter.group = group::Group::make(&groups).ok();
+                continue;
+            }
             // It comes behind the program's own end and is for nobody.
             Request::End { .. } => continue,
         };
@@ -83,10 +88,12 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
         match starter.start(&order, streams) {
             Ok(pid) => {
                 send(socket, &Reply::Started { pid: pid.as_raw_nonzero().get() }, &[])?;
-                let (ended, gone) = watch(socket, &order, pid, before);
+                let (mut ended, gone) = watch(socket, &order, pid, before, &mut starter.group);
                 if gone {
                     return Ok(());
                 }
+                // What the kernel ended between two looks.
+                ended.over = ended.over.or_else(|| starter.group.as_mut()?.over(&order));
                 send(socket, &Reply::Ended(ended), &[])?;
             }
             Err(error) => send(socket, &Reply::Refused { errno: error.raw_os_error().unwrap_or(0) }, &[])?,
@@ -96,7 +103,7 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
 }
 
 /// Follows a program to its end; also says whether the executor is gone.
-fn watch(socket: &UnixStream, order: &Start, pid: Pid, before: u64) -> (Ended, bool) {
+fn watch(socket: &UnixStream, order: &Start, pid: Pid, before: u64, group: &mut Option<group::Group>) -> (Ended, bool) {
     let mut looks = Looks { order, program: pid, before, wait: LOOK_FIRST, seen: 1, measured: Instant::now() };
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
     loop {
@@ -107,19 +114,19 @@ fn watch(socket: &UnixStream, order: &Start, pid: Pid, before: u64) -> (Ended, b
         if died && has_ended(pid) {
             let mut gone = false;
             // What is left may take its time; that is not the program's.
-            let ended = end_all(order, pid, true, &mut || gone = send(socket, &Reply::Ending, &[]).is_err());
+            let ended = end_all(order, group, pid, true, &mut || gone = send(socket, &Reply::Ending, &[]).is_err());
             return (ended, gone);
         }
         if asked {
             return match receive(socket) {
-                Ok(Some((Request::End { gently }, _))) => (end_all(order, pid, gently, &mut || ()), false),
-                Ok(Some(_) | None) | Err(_) => (end_all(order, pid, true, &mut || ()), true),
+                Ok(Some((Request::End { gently }, _))) => (end_all(order, group, pid, gently, &mut || ()), false),
+                Ok(Some(_) | None) | Err(_) => (end_all(order, group, pid, true, &mut || ()), true),
             };
         }
         if ready == Ok(0)
-            && let Some(over) = looks.look()
+            && let Some(over) = looks.look(group.as_mut())
         {
-            return (Ended { over: Some(over), ..end_all(order, pid, false, &mut || ()) }, false);
+            return (Ended { over: Some(over), ..end_all(order, group, pid, false, &mut || ()) }, false);
         }
     }
 }
@@ -149,7 +156,10 @@ struct Looks<'a> {
 
 impl Looks<'_> {
     /// Returns the limit that is passed now.
-    fn look(&mut self) -> Option<Over> {
+    fn look(&mut self, mut group: Option<&mut group::Group>) -> Option<Over> {
+        if let Some(over) = group.as_mut().and_then(|group| group.over(self.order)) {
+            return Some(over);
+        }
         let processes = tree::descendants();
         // With those that have ended since the last look: a bomb that the kernel stopped dies out at once.
         let threads = tree::threads(&processes);
@@ -159,8 +169,9 @@ impl Looks<'_> {
         }
         self.wait = if threads > self.seen { LOOK_FIRST } else { (self.wait * 2).min(LOOK_EVERY) };
         self.seen = threads;
+        let is_limited = group.is_some_and(|group| group.limits_memory());
         let memory: u64 = processes.iter().map(|process| process.memory_bytes).sum();
-        if self.order.memory_bytes.is_some_and(|most| memory > most) {
+        if !is_limited && self.order.memory_bytes.is_some_and(|most| memory > most) {
             return Some(Over::Memory(memory));
         }
         if self.measured.elapsed() >= MEASURE_EVERY {
@@ -192,7 +203,7 @@ fn measure(directory: &Path) -> u64 {
 }
 
 /// Ends the program and everything below this process; returns when nothing is left. `waits` is called when something is.
-fn end_all(order: &Start, pid: Pid, gently: bool, waits: &mut dyn FnMut()) -> Ended {
+fn end_all(order: &Start, group: &mut Option<group::Group>, pid: Pid, gently: bool, waits: &mut dyn FnMut()) -> Ended {
     let mut ended = Ended::default();
     // The number is the program's until it is waited for, and so is the group's.
     let _ = kill_process_group(pid, if gently { Signal::TERM } else { Signal::KILL });
@@ -219,7 +230,9 @@ fn end_all(order: &Start, pid: Pid, gently: bool, waits: &mut dyn FnMut()) -> En
         }
     }
     while begun.elapsed() < GIVE_UP {
-        kill_tree();
+        if !group.as_mut().is_some_and(group::Group::kill) {
+            kill_tree();
+        }
         if reap(pid, &mut ended).is_none() {
             return ended;
         }

@@ -9,10 +9,11 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Resource};
 
 use super::fence::Fence;
+use super::group::Group;
 use super::launch::{Launch, Stack};
 use super::message::{DESCRIPTORS, Start};
 use crate::sandbox::Sandbox;
@@ -81,12 +82,14 @@ pub(super) struct Starter {
     stack: Stack,
     /// Absent when programs may touch what this user may.
     fence: Option<Fence>,
+    /// Absent where there are no control groups.
+    pub(super) group: Option<Group>,
 }
 
 impl Starter {
     /// `nice`: as the executor has it; the spawner goes before its programs.
     pub(super) fn new(nice: i32) -> Self {
-        Self { backstop: Backstop::new(nice), stack: Stack::new(), fence: None }
+        Self { backstop: Backstop::new(nice), stack: Stack::new(), fence: None, group: None }
     }
 
     pub(super) fn fence(&mut self, sandbox: Sandbox) {
@@ -96,6 +99,9 @@ impl Starter {
     /// Starts the program on these descriptors and returns its process.
     pub(super) fn start(&mut self, order: &Start, streams: [OwnedFd; DESCRIPTORS]) -> io::Result<Pid> {
         self.backstop.refresh();
+        if self.group.as_mut().is_some_and(|group| group.begin(order).is_err()) {
+            self.group = None;
+        }
         let fence = match &mut self.fence {
             Some(fence) => fence.rules(&order.directory)?,
             None => None,
@@ -108,6 +114,17 @@ impl Starter {
             (Resource::Nproc, Some(self.backstop.processes + 2 * order.processes)),
             (Resource::Data, order.memory_bytes.map(|bytes| bytes.saturating_mul(4).saturating_add(DATA_BYTES))),
         ];
-        Launch { order, streams, limits, nice: self.backstop.nice, fence }.start(&mut self.stack)
+        let join = self.group.as_ref().map(Group::procs).unwrap_or_default();
+        let mut launch = Launch { order, streams, limits, nice: self.backstop.nice, join, fence };
+        match launch.start(&mut self.stack) {
+            // Somebody removed the group: programs are watched as where there is none.
+            Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) && !launch.join.is_empty() => {
+                launch.join.clear();
+                let started = launch.start(&mut self.stack);
+                self.group = None;
+                started
+            }
+            started => started,
+        }
     }
 }
