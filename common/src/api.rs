@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::ids::{JobId, Stage, TaskName, WorkerId};
+use crate::limits;
+use crate::quantity::{counted, size};
 use crate::reason::Reason;
 use crate::spec::JobSpec;
 
@@ -151,6 +153,55 @@ pub struct StageView {
     pub records_out: u64,
     /// Bytes of outputs of won attempts.
     pub output_bytes: u64,
+    /// Of a reduce stage: how the records are shared by the partitions. Not in lists of jobs that are not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<SpreadView>,
+}
+
+/// How a step's records are shared by its partitions: least, median, most of what the won reduces read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SpreadView {
+    /// Partitions whose reduce is won.
+    pub partitions: u32,
+    /// Records; of an even number of partitions, the lower of the two in the middle is the median.
+    pub records: [u64; 3],
+    /// Bytes, as they were shuffled.
+    pub bytes: [u64; 3],
+    /// The partition with the largest share of both.
+    pub hottest: PartitionView,
+}
+
+/// What one reduce read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PartitionView {
+    /// Its number.
+    pub partition: u32,
+    /// Records.
+    pub records: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl SpreadView {
+    /// Says for people which partition is hot, if one is: it has many times what others have, and enough to matter.
+    #[must_use]
+    pub fn hot(&self, step: u16) -> Option<String> {
+        let Self { records: [_, median_records, most_records], bytes: [_, median_bytes, most_bytes], hottest, .. } =
+            self;
+        let is_far = |most: u64, median: u64| most > median.saturating_mul(limits::HOT_FACTOR);
+        let is_hot = is_far(*most_records, *median_records) || is_far(*most_bytes, *median_bytes);
+        if !is_hot || hottest.records < limits::HOT_RECORDS {
+            return None;
+        }
+        let PartitionView { partition, records, bytes } = hottest;
+        Some(format!(
+            "partition {partition} of step {step} is hot: its reduce read {} ({}), the median one {} ({})",
+            counted(*records, "record"),
+            size(*bytes),
+            counted(*median_records, "record"),
+            size(*median_bytes)
+        ))
+    }
 }
 
 /// What a job reads.

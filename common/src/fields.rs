@@ -179,7 +179,7 @@ pub(crate) fn push_string(text: &[u8], out: &mut Vec<u8>) {
 
 /// A number is text: a minus, digits, a point, digits; it stops at the first other byte. Written as sign, count of digits,
 /// digits, digits behind the point, end; all but the sign of a negative number are turned around.
-fn push_number(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn push_number(text: &[u8], out: &mut Vec<u8>) {
     let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |rest| (true, rest));
     let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (whole, rest) = text.split_at(digits(text));

@@ -158,6 +158,26 @@ impl InputFormat {
         matches!(self, Self::WholeFile(_) | Self::Fixed(_))
     }
 
+    /// Says whether programs are given records that are JSON.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        match self {
+            Self::Ndjson(_) => true,
+            Self::Csv(csv) => csv.rows == Rows::Ndjson,
+            Self::Lines(_) | Self::WholeFile(_) | Self::Fixed(_) | Self::KeyValue(_) => false,
+        }
+    }
+
+    /// Returns what stands behind each record of a sorted output: what ended it, or a line feed where records are written anew.
+    #[must_use]
+    pub fn sorted_end(&self) -> &[u8] {
+        match self {
+            Self::Lines(lines) => lines.delimiter.as_bytes(),
+            Self::Fixed(_) | Self::WholeFile(_) => b"",
+            Self::KeyValue(_) | Self::Ndjson(_) | Self::Csv(_) => b"\n",
+        }
+    }
+
     /// Returns the word for it.
     #[must_use]
     pub fn word(&self) -> &'static str {

@@ -30,7 +30,9 @@
 //! | counter | a number that user code adds to, summed over won attempts |
 
 pub mod api;
+pub mod columns;
 pub mod command_line;
+pub mod csv;
 pub mod digest;
 pub mod fields;
 pub mod format;

@@ -12,6 +12,10 @@ pub const PROTOCOL_THAT_SKIPS: u32 = 2;
 pub const PROTOCOL_THAT_READS_FORMATS: u32 = 2;
 /// First version whose workers write parts as finished files.
 pub const PROTOCOL_THAT_FINISHES_PARTS: u32 = 3;
+/// First version whose workers read plans whose files have tags.
+pub const PROTOCOL_THAT_READS_TAGS: u32 = 3;
+/// First version whose workers sort records of formats other than lines.
+pub const PROTOCOL_THAT_SORTS_FORMATS: u32 = 3;
 
 /// Tasks in one job: keeps the scheduler's tables under 300 MiB at 300 bytes per task.
 pub const TASKS_PER_JOB: u64 = 1_000_000;
@@ -150,10 +154,17 @@ pub const SORT_PART_BYTES: u64 = 128 << 20;
 pub const SORT_PARTS: u64 = 1_000;
 /// Lines that `top-k` finds, at most: each task holds so many in memory.
 pub const TOP_LINES: u64 = 1_000_000;
+/// Right lines of one key that `join` keeps in memory, in bytes (`--buffer`): a worker has a few tasks at a time.
+pub const JOIN_BUFFER_BYTES: u64 = 64 << 20;
 /// Uncompressed bytes of one block of a run; a larger record gets a block of its own.
 pub const BLOCK_BYTES: usize = 256 << 10;
 /// Default number of reduce tasks (spec: `partitions`).
 pub const DEFAULT_PARTITIONS: u32 = 4;
+
+/// A partition is called hot beyond this many times the records or bytes of the median one: hashing alone makes none so.
+pub const HOT_FACTOR: u64 = 4;
+/// And with this many records at least: below, nobody waits for it.
+pub const HOT_RECORDS: u64 = 10_000;
 
 /// No sign of progress for this long ends an attempt, in milliseconds (spec: `progress_timeout_ms`).
 pub const PROGRESS_TIMEOUT_MS: u64 = 600_000;

@@ -6,6 +6,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::columns::{self, Column};
 use crate::digest::hex;
 use crate::fields::{BadOption, KeyFields, push_string};
 use crate::limits;
@@ -45,6 +46,8 @@ pub enum SortKey {
         /// Between the fields; a tab when empty.
         separator: String,
     },
+    /// Columns, of records that are JSON: as `ndjson` has them, and as rows of `csv` are given.
+    Columns(Vec<Column>),
 }
 
 impl TotalOrder {
@@ -58,6 +61,9 @@ impl TotalOrder {
         {
             let detail = format!("a separator is at most {} bytes without a line feed", limits::SEPARATOR_BYTES);
             return Err(Problem::at(format!("{at}/key/fields/separator"), detail));
+        }
+        if let SortKey::Columns(columns) = &self.key {
+            columns::check(columns, &format!("{at}/key/columns"))?;
         }
         if self.key == SortKey::Bytes(0) {
             return Err(Problem::at(format!("{at}/key/bytes"), "at least one byte is compared"));
@@ -79,6 +85,7 @@ enum Key {
     /// The first so many bytes.
     Prefix(usize),
     Fields(KeyFields),
+    Columns(Vec<Column>),
 }
 
 impl SortRule {
@@ -91,6 +98,7 @@ impl SortRule {
             SortKey::Record => Key::Prefix(usize::MAX),
             SortKey::Bytes(count) => Key::Prefix(*count as usize),
             SortKey::Fields { options, separator } => Key::Fields(KeyFields::parse(options, separator)?),
+            SortKey::Columns(columns) => Key::Columns(columns.clone()),
         };
         Ok(Self { key, reverse: order.reverse })
     }
@@ -100,11 +108,11 @@ impl SortRule {
     pub fn prefix(&self) -> Option<usize> {
         match self.key {
             Key::Prefix(count) if !self.reverse => Some(count),
-            Key::Prefix(_) | Key::Fields(_) => None,
+            Key::Prefix(_) | Key::Fields(_) | Key::Columns(_) => None,
         }
     }
 
-    /// Appends the key of a record, which is without its line feed.
+    /// Appends the key of a record, which is without what ends it.
     pub fn key(&self, record: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
         match &self.key {
@@ -114,6 +122,7 @@ impl SortRule {
                 if self.reverse { push_string(bytes, out) } else { out.extend_from_slice(bytes) }
             }
             Key::Fields(fields) => fields.order(record, out),
+            Key::Columns(columns) => columns::order(columns, record, out),
         }
         if self.reverse {
             out[start..].iter_mut().for_each(|byte| *byte = !*byte);
@@ -196,6 +205,9 @@ mod tests {
         assert_eq!(compare(r#"{"key": {"bytes": 2}, "reverse": true}"#, "ab", "aa"), Ordering::Less);
         assert_eq!(compare(fields, "x,9", "a,10"), Ordering::Less);
         assert_eq!(compare(&fields.replace("}}}", r#"}}, "reverse": true}"#), "x,9", "a,10"), Ordering::Greater);
+        let columns = r#"{"key": {"columns": [{"name": "n", "numeric": true}, {"number": 1}]}}"#;
+        assert_eq!(compare(columns, r#"{"x":"b","n":"9"}"#, r#"{"x":"a","n":"10"}"#), Ordering::Less);
+        assert_eq!(compare(columns, r#"{"x":"b","n":"9"}"#, r#"{"x":"a","n":"9.0"}"#), Ordering::Greater);
         assert_eq!(order(fields), serde_json::from_value(serde_json::json!(order(fields))).expect("reads back"));
     }
 
@@ -212,6 +224,7 @@ mod tests {
     fn mistakes_are_named() {
         for (json, at) in [
             (r#"{"key": {"bytes": 0}}"#, "/o/key/bytes"),
+            (r#"{"key": {"columns": [{}]}}"#, "/o/key/columns/0"),
             (r#"{"key": {"fields": {"options": "-k0", "separator": ""}}}"#, "/o/key/fields/options"),
             (r#"{"key": {"fields": {"options": "", "separator": "\n"}}}"#, "/o/key/fields/separator"),
         ] {

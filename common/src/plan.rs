@@ -48,6 +48,9 @@ pub struct PinnedFile {
     /// How its bytes are packed.
     #[serde(default)]
     pub compression: Compression,
+    /// The tag of the input that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 /// How a file's bytes are packed, known by its first bytes.
@@ -253,6 +256,13 @@ impl Plan {
     /// Returns the first version of the exchange whose workers can run it.
     fn protocol(&self) -> u32 {
         let is_newer = |file: &PinnedFile| !matches!(file.compression, Compression::None | Compression::Gzip);
+        if self.head.files.iter().any(|file| file.tag.is_some()) {
+            return limits::PROTOCOL_THAT_READS_TAGS;
+        }
+        let sorts = |step: &PlannedStep| step.order.is_some() && !step.input_format.is_plain_lines();
+        if self.head.steps.iter().any(sorts) {
+            return limits::PROTOCOL_THAT_SORTS_FORMATS;
+        }
         let has_format = self.head.steps.iter().any(|step| step.input_format != InputFormat::default());
         if self.head.steps.iter().any(|step| step.part_form == PartForm::File) {
             return limits::PROTOCOL_THAT_FINISHES_PARTS;

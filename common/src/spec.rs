@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::format::InputFormat;
 use crate::limits;
-use crate::order::TotalOrder;
+use crate::order::{SortKey, TotalOrder};
 use crate::problem::Problem;
 use crate::program::{Command, InputForm, Program, Wasm};
 
@@ -122,8 +122,41 @@ pub struct Requires {
 pub enum Input {
     /// A URL (`file:///…`, `store://…`), which may be a file, a directory or a glob.
     Url(String),
+    /// A URL with a tag.
+    Tagged(Tagged),
     /// Records made of nothing: record `i` is the decimal text of `i`.
     Generated(Generated),
+}
+
+/// An input by whose tag programs tell where a record is from. A split has files of one tag only.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tagged {
+    /// As an input without a tag.
+    pub url: String,
+    /// What programs are told: 1 to 128 bytes, none of them control characters.
+    pub tag: String,
+}
+
+impl Input {
+    /// Makes the input of a URL, with a tag if there is one.
+    #[must_use]
+    pub fn of(url: String, tag: Option<&str>) -> Self {
+        match tag {
+            None => Self::Url(url),
+            Some(tag) => Self::Tagged(Tagged { url, tag: tag.to_owned() }),
+        }
+    }
+
+    /// Returns the URL and the tag; `None` when there are no files.
+    #[must_use]
+    pub fn url(&self) -> Option<(&str, Option<&str>)> {
+        match self {
+            Self::Url(url) => Some((url, None)),
+            Self::Tagged(Tagged { url, tag }) => Some((url, Some(tag))),
+            Self::Generated(_) => None,
+        }
+    }
 }
 
 /// A count of records to generate.
@@ -184,6 +217,13 @@ pub struct StepSpec {
 
 /// The ready-made program that takes an order.
 pub const SORT: &str = "sort";
+
+/// The ready-made program that reads two inputs, told apart by their tags.
+pub const JOIN: &str = "join";
+/// The tag of what is left in a join.
+pub const LEFT: &str = "left";
+/// The tag of what is right in a join.
+pub const RIGHT: &str = "right";
 
 /// Which builds of a program may run it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -312,6 +352,8 @@ impl JobSpec {
             }
         }
         self.check_format()?;
+        self.check_order()?;
+        self.check_join()?;
         between("/split/bytes", self.split.bytes, limits::SPLIT_FLOOR_BYTES, 1 << 40)?;
         between("/split/records", self.split.records, 1, u64::MAX)?;
         between("/split/lines", self.split.lines, 1, u64::MAX)?;
@@ -340,9 +382,6 @@ impl JobSpec {
         if self.split.lines.is_some() && !self.input_format.is_of_lines() {
             return Err(Problem::at("/split/lines", format!("`{word}` is not cut by lines; use `bytes`, or nothing")));
         }
-        if self.steps.iter().any(|step| step.order.is_some()) {
-            return Err(Problem::at("/steps/0/order", format!("a sort reads lines, not `{word}`")));
-        }
         let (streaming, has_mapper) = match self.steps.first().map(StepSpec::program) {
             Some(Program::Command(command)) => (&command.streaming, command.mapper.is_some()),
             Some(Program::Wasm(wasm)) => (&wasm.streaming, wasm.mapper.is_some()),
@@ -361,6 +400,50 @@ impl JobSpec {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses an order that the records of the format do not have.
+    fn check_order(&self) -> Result<(), Problem> {
+        let Some(order) = self.steps.first().and_then(|step| step.order.as_deref()) else { return Ok(()) };
+        let (format, word) = (&self.input_format, self.input_format.word());
+        let refuse = |at: &str, detail: String| Err(Problem::at(format!("/steps/0/order{at}"), detail));
+        match &order.key {
+            _ if matches!(format, InputFormat::WholeFile(_)) => {
+                refuse("", "each file is one record of `whole_file`: there is nothing to sort in it".to_owned())
+            }
+            SortKey::Columns(_) if !format.is_json() => {
+                let hint = "`ndjson` and rows of `csv` that are given as JSON have columns; use `fields`";
+                refuse("/key/columns", format!("records of `{word}` have no columns here: {hint}"))
+            }
+            SortKey::Fields { .. } if format.is_json() => {
+                let hint = "use `columns`, as in {\"columns\": [{\"number\": 2, \"numeric\": true}]}";
+                refuse("/key/fields", format!("records of `{word}` are JSON and have no separator: {hint}"))
+            }
+            SortKey::Record | SortKey::Bytes(_) | SortKey::Fields { .. } | SortKey::Columns(_) => Ok(()),
+        }
+    }
+
+    /// Refuses a join that has not both sides: it would succeed with a result that is silently wrong.
+    fn check_join(&self) -> Result<(), Problem> {
+        let is_join = |step: &StepSpec| step.native.as_deref() == Some(JOIN);
+        if let Some(later) = self.steps.iter().skip(1).position(is_join) {
+            let at = format!("/steps/{}", later + 1);
+            return Err(Problem::at(at, "only a first step is a join: what a step makes has no tag; join its output"));
+        }
+        if !self.steps.first().is_some_and(is_join) {
+            return Ok(());
+        }
+        let tags: Vec<_> = self.inputs.iter().map(|input| input.url().and_then(|(_, tag)| tag)).collect();
+        let stray = tags.iter().position(|tag| !matches!(*tag, Some(LEFT | RIGHT)));
+        if let Some(index) = stray {
+            let detail =
+                format!("a join reads inputs tagged `{LEFT}` and `{RIGHT}`: {{\"url\": …, \"tag\": \"{LEFT}\"}}");
+            return Err(Problem::at(format!("/inputs/{index}"), detail));
+        }
+        match [LEFT, RIGHT].into_iter().find(|side| !tags.contains(&Some(side))) {
+            Some(side) => Err(Problem::at("/inputs", format!("no input of the join is tagged `{side}`"))),
+            None => Ok(()),
+        }
     }
 
     /// Refuses what the types can say and nothing does yet.
@@ -500,7 +583,7 @@ fn check_native(name: &str, at: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Checks a user or a label.
+/// Checks a user, a label or a tag.
 fn check_word(word: &str, at: &str, what: &str) -> Result<(), Problem> {
     if word.is_empty() || word.len() > limits::LABEL_BYTES || word.chars().any(char::is_control) {
         let most = limits::LABEL_BYTES;
@@ -532,14 +615,21 @@ fn check_inputs(inputs: &[Input]) -> Result<(), Problem> {
                 return Err(Problem::at(format!("{at}/generate"), "at least one record is needed"));
             }
             Input::Generated(_) => {}
-            Input::Url(url) if url.starts_with("file:///") || url.starts_with("store://") => {}
-            Input::Url(url) => {
-                let detail = format!("`{url}`: inputs can be file:/// or store:// URLs");
-                return Err(not_built(&at, url, detail));
+            Input::Url(url) => check_input_url(url, &at)?,
+            Input::Tagged(Tagged { url, tag }) => {
+                check_input_url(url, &format!("{at}/url"))?;
+                check_word(tag, &format!("{at}/tag"), "a tag")?;
             }
         }
     }
     Ok(())
+}
+
+fn check_input_url(url: &str, at: &str) -> Result<(), Problem> {
+    if url.starts_with("file:///") || url.starts_with("store://") {
+        return Ok(());
+    }
+    Err(not_built(at, url, format!("`{url}`: inputs can be file:/// or store:// URLs")))
 }
 
 /// Schemes that the design names but this version does not build are `unsupported`, others are `invalid`.
@@ -563,7 +653,8 @@ fn between<T: PartialOrd + std::fmt::Display>(at: &str, value: Option<T>, least:
 }
 
 fn explain(message: &str) -> String {
-    message.replace("data did not match any variant of untagged enum Input", "a URL or {\"generate\": N} is expected")
+    let expected = "a URL, {\"url\": URL, \"tag\": TAG} or {\"generate\": N} is expected";
+    message.replace("data did not match any variant of untagged enum Input", expected)
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {

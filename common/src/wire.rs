@@ -149,6 +149,9 @@ pub struct Done {
     pub output: Output,
     /// Records read.
     pub records_in: u64,
+    /// Bytes of the sections that a reduce read, as they were shuffled.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes_in: u64,
     /// Milliseconds that the attempt took.
     pub took_ms: u64,
     /// Counters of user code.

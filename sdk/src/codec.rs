@@ -4,10 +4,12 @@
 //! compact instead. [`Text`] is what a reader of the output sees. What is read comes from another machine: decoding
 //! checks everything and never panics.
 
+mod grouped;
 mod key;
 pub(crate) mod text;
 mod value;
 
+pub use grouped::Grouped;
 pub use key::Key;
 pub use text::Text;
 pub use value::{Owned, Value};

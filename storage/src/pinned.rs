@@ -28,7 +28,7 @@ pub fn pin(path: &Path, roots: &Roots) -> Result<PinnedFile, StorageError> {
     read.map_err(|error| StorageError::io("read", path, error))?;
     let url = file_url(path);
     let compression = compression_of(&url, &head)?;
-    Ok(PinnedFile { url, bytes: metadata.len(), version: version(&metadata), compression })
+    Ok(PinnedFile { url, bytes: metadata.len(), version: version(&metadata), compression, tag: None })
 }
 
 fn version(metadata: &Metadata) -> String {

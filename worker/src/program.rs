@@ -126,6 +126,20 @@ pub enum MapInput<'a> {
     },
 }
 
+/// The variable that tells commands and modules the tag of what they map.
+pub(crate) const TAG_VARIABLE: &str = "gristmill_input_tag";
+
+impl<'a> MapInput<'a> {
+    /// Returns the tag of the input, which all ranges of a task have.
+    #[must_use]
+    pub fn tag(&self) -> Option<&'a str> {
+        match self {
+            Self::Pieces { pieces, .. } => pieces.first().and_then(|piece| piece.file.tag.as_deref()),
+            Self::Generated { .. } | Self::Part { .. } => None,
+        }
+    }
+}
+
 /// One map attempt.
 pub struct MapTask<'a> {
     /// The job.
@@ -197,6 +211,8 @@ pub struct TaskDone {
     pub summary: RunSummary,
     /// Records read.
     pub records_in: u64,
+    /// Bytes of the sections of a reduce; whoever gave them adds them up.
+    pub bytes_in: u64,
     /// Counters of user code.
     pub counters: BTreeMap<String, i64>,
 }

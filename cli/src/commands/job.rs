@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use gristmill_client::{Client, JobsFilter, TasksFilter};
 use gristmill_common::TaskName;
-use gristmill_common::api::{EventView, JobState, JobView, StageView, TaskState, TaskView};
+use gristmill_common::api::{EventView, JobState, JobView, SpreadView, StageView, TaskState, TaskView};
 use gristmill_sdk::app::connect::Connect;
 use gristmill_sdk::app::exit::Exit;
 use gristmill_sdk::app::follow::{self, Watched};
@@ -261,7 +261,10 @@ fn describe(job: &JobView, running: &[TaskView]) -> String {
         format!("took       {}", duration(job.elapsed_ms)),
         format!("input      {} files, {}", grouped(job.input.files), size(job.input.bytes)),
     ];
-    text.extend(job.stages.iter().map(describe_stage));
+    for stage in &job.stages {
+        text.push(describe_stage(stage));
+        text.extend(stage.spread.iter().flat_map(|spread| describe_spread(stage.step, spread)));
+    }
     text.extend(running.iter().filter_map(|task| {
         let (status, worker) = (task.status.as_deref()?, task.worker.as_deref().unwrap_or_default());
         Some(format!("{:<10} on {}: {}", task.task.to_string(), harmless(worker), harmless(status)))
@@ -275,6 +278,19 @@ fn describe(job: &JobView, running: &[TaskView]) -> String {
     }
     text.extend(job.counters.iter().map(|(name, value)| format!("counter    {} = {value}", harmless(name))));
     text.join("\n")
+}
+
+/// Least, median and most of what the partitions have, and which has most.
+fn describe_spread(step: u16, spread: &SpreadView) -> Vec<String> {
+    let of = |numbers: [u64; 3], write: fn(u64) -> String| numbers.map(write).join(" / ");
+    let SpreadView { partitions, records, bytes, hottest } = spread;
+    let (records, bytes) = (of(*records, grouped), of(*bytes, size));
+    let line = format!(
+        "{:<10} step {step}: {records} records, {bytes}: least / median / most of {partitions}; most in partition {}",
+        "partitions", hottest.partition
+    );
+    let hot = spread.hot(step).map(|hot| format!("{:<10} {hot}", "skew"));
+    std::iter::once(line).chain(hot).collect()
 }
 
 fn describe_stage(stage: &StageView) -> String {

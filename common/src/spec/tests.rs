@@ -23,6 +23,18 @@ fn the_least_spec_has_the_defaults() {
 }
 
 #[test]
+fn inputs_read_back_as_they_were_written() {
+    let json = r#"["store://a",{"url":"store://b","tag":"right"},{"generate":5}]"#;
+    let inputs: Vec<Input> = serde_json::from_str(json).expect("inputs");
+    assert_eq!(inputs[1], Input::of("store://b".to_owned(), Some(RIGHT)));
+    assert_eq!(
+        inputs.iter().map(Input::url).collect::<Vec<_>>(),
+        [Some(("store://a", None)), Some(("store://b", Some("right"))), None]
+    );
+    assert_eq!(serde_json::to_string(&inputs).expect("JSON"), json);
+}
+
+#[test]
 fn every_mistake_is_named_with_its_pointer() {
     let cases = [
         (r#"{"name":""}"#, "/name"),
@@ -32,6 +44,13 @@ fn every_mistake_is_named_with_its_pointer() {
         (r#"{"inputs":["store://a",{"generate":5}]}"#, "/inputs"),
         (r#"{"inputs":[{"generate":0}]}"#, "/inputs/0/generate"),
         (r#"{"inputs":[7]}"#, "/inputs/0"),
+        (r#"{"inputs":[{"url":"ftp://x","tag":"a"}]}"#, "/inputs/0/url"),
+        (r#"{"inputs":[{"url":"store://a","tag":""}]}"#, "/inputs/0/tag"),
+        (r#"{"inputs":[{"url":"store://a","tag":"a\nb"}]}"#, "/inputs/0/tag"),
+        (r#"{"inputs":[{"url":"store://a"}]}"#, "/inputs/0"),
+        (r#"{"steps":[{"native":"join"}]}"#, "/inputs/0"),
+        (r#"{"steps":[{"native":"join"}],"inputs":[{"url":"store://a","tag":"left"}]}"#, "/inputs"),
+        (r#"{"steps":[{"native":"a"},{"native":"join"}]}"#, "/steps/1"),
         (r#"{"steps":[]}"#, "/steps"),
         (r#"{"steps":[{"native":"a/b"}]}"#, "/steps/0/native"),
         (r#"{"steps":[{"native":"a","partitions":0}]}"#, "/steps/0/partitions"),
@@ -81,6 +100,16 @@ fn every_mistake_is_named_with_its_pointer() {
         (r#"{"steps":[{"native":"sort","order":{},"reduce":false}]}"#, "/steps/0/order"),
         (r#"{"steps":[{"native":"a"},{"native":"sort","order":{}}]}"#, "/steps/1/order"),
         (r#"{"steps":[{"native":"sort","order":{"key":{"bytes":0}}}]}"#, "/steps/0/order/key/bytes"),
+        (r#"{"steps":[{"native":"sort","order":{"key":{"columns":[{"name":"a"}]}}}]}"#, "/steps/0/order/key/columns"),
+        (
+            r#"{"steps":[{"native":"sort","order":{"key":{"columns":[{"name":"a"}]}}}],"input_format":{"csv":{"rows":"tsv"}}}"#,
+            "/steps/0/order/key/columns",
+        ),
+        (
+            r#"{"steps":[{"native":"sort","order":{"key":{"fields":{"options":"-n","separator":""}}}}],"input_format":{"ndjson":{}}}"#,
+            "/steps/0/order/key/fields",
+        ),
+        (r#"{"steps":[{"native":"sort","order":{}}],"input_format":{"whole_file":{}}}"#, "/steps/0/order"),
         (r#"{"colour":"red"}"#, "/colour"),
     ];
     for (change, pointer) in cases {

@@ -64,6 +64,23 @@ pub(super) fn apart(splits: Vec<Vec<Piece>>) -> Vec<Vec<Piece>> {
     splits.into_iter().flatten().map(|piece| vec![piece]).collect()
 }
 
+/// Cuts splits where the tag of their files changes: a program is told one.
+pub(super) fn by_tag(splits: Vec<Vec<Piece>>, files: &[PinnedFile]) -> Vec<Vec<Piece>> {
+    let tag = |piece: &Piece| files.get(piece.file as usize).and_then(|file| file.tag.as_deref());
+    if files.windows(2).all(|pair| pair[0].tag == pair[1].tag) {
+        return splits;
+    }
+    let mut apart = Vec::with_capacity(splits.len() + 1);
+    for split in splits {
+        if split.is_empty() {
+            apart.push(split);
+        } else {
+            apart.extend(split.chunk_by(|left, right| tag(left) == tag(right)).map(<[Piece]>::to_vec));
+        }
+    }
+    apart
+}
+
 /// Moves a cut to an edge of the file it falls in, where it may not or need not be inside.
 fn moved(at: u64, start: u64, end: u64, whole: bool, slack: u64) -> u64 {
     let (before, after) = (at - start, end - at);
@@ -111,7 +128,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn file(bytes: u64, compression: Compression) -> PinnedFile {
-        PinnedFile { url: "file:///f".into(), bytes, version: "1".into(), compression }
+        PinnedFile { url: "file:///f".into(), bytes, version: "1".into(), compression, tag: None }
     }
 
     fn plain(sizes: &[u64]) -> Vec<PinnedFile> {
@@ -148,6 +165,19 @@ mod tests {
         assert_eq!(alone(&[100, 5, 100], 2), [100, 5, 100]);
         assert_eq!(alone(&[], 1), [0]);
         assert_eq!(alone(&[200], 2), [100, 100]);
+    }
+
+    #[test]
+    fn files_of_two_tags_share_no_split() {
+        let tags = [None, None, Some("b"), Some("b"), None, Some("c")];
+        let mut files = plain(&[10, 20, 0, 30, 40, 50]);
+        let together = || cut(&files, 1, false);
+        assert_eq!(sizes(&by_tag(together(), &files)), [150], "none has a tag");
+        files.iter_mut().zip(tags).for_each(|(file, tag)| file.tag = tag.map(str::to_owned));
+        let splits = by_tag(cut(&files, 1, false), &files);
+        assert_eq!(splits.iter().map(|split| split[0].file).collect::<Vec<_>>(), [0, 3, 4, 5]);
+        assert_eq!(sizes(&splits), [30, 30, 40, 50]);
+        assert_eq!(by_tag(vec![Vec::new()], &files), [[]], "nothing is one empty split");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) async fn pin_all(inputs: &[Input], store: &Store, roots: &Roots) -> R
     for (index, input) in inputs.iter().enumerate() {
         let pointer = format!("/inputs/{index}");
         // The spec's check lets a generated input stand alone only, and then it never comes here.
-        let Input::Url(url) = input else { return Err(Problem::at(pointer, "a generated input stands alone")) };
+        let Some((url, tag)) = input.url() else { return Err(Problem::at(pointer, "a generated input stands alone")) };
         let left = limits::INPUT_FILES - files.len();
         let found = match pin_input(url, left, store, roots).await {
             Ok(found) if found.len() <= left => found,
@@ -38,7 +38,7 @@ pub(super) async fn pin_all(inputs: &[Input], store: &Store, roots: &Roots) -> R
                         they are percent-encoded";
             return Err(Problem::at(pointer, format!("`{url}` names no file; {hint}")));
         }
-        files.extend(found);
+        files.extend(found.into_iter().map(|file| PinnedFile { tag: tag.map(str::to_owned), ..file }));
     }
     Ok(files)
 }
@@ -94,5 +94,5 @@ async fn pin_stored(facts: ObjectFacts, store: &Store) -> Result<PinnedFile, Sto
         }
     }
     let compression = compression_of(&url, &head)?;
-    Ok(PinnedFile { url, bytes: facts.bytes, version: facts.version, compression })
+    Ok(PinnedFile { url, bytes: facts.bytes, version: facts.version, compression, tag: None })
 }

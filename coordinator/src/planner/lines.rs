@@ -136,7 +136,8 @@ mod tests {
 
     fn cuts(chunks: &[&str], lines: u64, most: usize) -> Vec<u64> {
         let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        let file = PinnedFile { url: "file:///f".into(), bytes, version: "1".into(), compression: Compression::None };
+        let (url, version, compression) = ("file:///f".into(), "1".into(), Compression::None);
+        let file = PinnedFile { url, bytes, version, compression, tag: None };
         let mut cuts = Cuts::new(lines, most);
         for chunk in chunks {
             if !cuts.feed(chunk.as_bytes()) {

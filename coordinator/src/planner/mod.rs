@@ -8,6 +8,7 @@ mod cuts;
 mod inputs;
 mod lines;
 mod sample;
+mod sampled;
 
 use std::sync::Arc;
 
@@ -52,7 +53,9 @@ pub async fn plan(
     if let (Some(order), Some(step)) =
         (spec.steps.first().and_then(|step| step.order.as_deref()), plan.head.steps.first_mut())
     {
-        let points = sample::points(order, step.reduces, &plan.head.files, &plan.splits, store, roots).await?;
+        let points =
+            sample::points(order, &spec.input_format, step.reduces, &plan.head.files, &plan.splits, store, roots)
+                .await?;
         step.order = Some(Box::new(PlannedOrder { order: order.clone(), points }));
     }
     let blob = plan.to_blob();
@@ -112,7 +115,7 @@ async fn cut(spec: &JobSpec, files: &[PinnedFile], store: &Store, roots: &Roots)
     check_tasks(count, pointer, "give more bytes to a split")?;
     let splits = cuts::cut(files, count, spec.input_format.uncut().is_some());
     let is_command = spec.steps.first().is_some_and(|step| step.program().kind() == Kind::Command);
-    let splits = if is_command { cuts::apart(splits) } else { splits };
+    let splits = if is_command { cuts::apart(splits) } else { cuts::by_tag(splits, files) };
     check_tasks(splits.len() as u64, pointer, "give more bytes to a split")?;
     Ok(Splits::Files(splits))
 }

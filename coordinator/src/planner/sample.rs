@@ -9,6 +9,7 @@ use std::io::{Read, Seek as _, SeekFrom};
 use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
 use futures_util::TryStreamExt as _;
+use gristmill_common::format::InputFormat;
 use gristmill_common::order::{SortRule, SplitPoint, TotalOrder, split_points};
 use gristmill_common::plan::{Compression, PinnedFile, Splits};
 use gristmill_common::{Problem, limits};
@@ -16,6 +17,7 @@ use gristmill_storage::{Location, Roots, StorageError, open_pinned};
 use lz4_flex::frame::FrameDecoder;
 
 use super::misplaced;
+use super::sampled::Taker;
 use crate::store::{Store, blocking};
 
 /// A stretch of a file that is read.
@@ -30,6 +32,7 @@ struct Place {
 /// Returns the points between `parts` parts.
 pub(super) async fn points(
     order: &TotalOrder,
+    format: &InputFormat,
     parts: u32,
     files: &[PinnedFile],
     splits: &Splits,
@@ -48,10 +51,17 @@ pub(super) async fn points(
         let number = |i: u64| (u128::from(*records) * u128::from(i) / u128::from(count)) as u64;
         keys.extend((0..count).map(|i| key_of(number(i).to_string().as_bytes())));
     }
+    let (mut taker, mut begun) = (Taker::new(format), None);
     for place in places(files) {
-        let bytes = read(&files[place.file], place, store, roots).await;
-        let bytes = bytes.map_err(|error| misplaced(&error, "/inputs".to_owned()))?;
-        keys.extend(records(&bytes, place.start == 0).map(key_of));
+        let failed = |error| misplaced(&error, "/inputs".to_owned());
+        let file = &files[place.file];
+        if taker.needs_beginning() && begun != Some(place.file) {
+            let beginning = Place { start: 0, end: file.bytes.min(limits::SAMPLE_BYTES), ..place };
+            taker.begin(&read(file, beginning, store, roots).await.map_err(failed)?);
+            begun = Some(place.file);
+        }
+        let bytes = read(file, place, store, roots).await.map_err(failed)?;
+        taker.each(&bytes, place.start, &mut |record| keys.push(key_of(record)));
     }
     Ok(split_points(keys, parts))
 }
@@ -132,20 +142,12 @@ fn unpacked(mut decoder: impl Read) -> Vec<u8> {
     text
 }
 
-/// Returns the lines that start in a stretch of text; the last may be cut off, which a split point can be too.
-fn records(text: &[u8], from_start: bool) -> impl Iterator<Item = &[u8]> {
-    let first = if from_start { Some(0) } else { memchr::memchr(b'\n', text).map(|end| end + 1) };
-    let text = first.map_or(&[][..], |first| &text[first..]);
-    let lines = text.split_inclusive(|&byte| byte == b'\n').take(limits::SAMPLE_RECORDS);
-    lines.map(|line| line.strip_suffix(b"\n").unwrap_or(line))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn file(bytes: u64, compression: Compression) -> PinnedFile {
-        PinnedFile { url: "file:///f".into(), bytes, version: "1".into(), compression }
+        PinnedFile { url: "file:///f".into(), bytes, version: "1".into(), compression, tag: None }
     }
 
     #[test]
@@ -170,14 +172,5 @@ mod tests {
         assert_eq!(found[0], Place { file: 0, start: 0, end: limits::SAMPLE_BYTES });
         assert!(found.len() <= 2, "{found:?}");
         assert_eq!(places(&[]), []);
-    }
-
-    #[test]
-    fn only_whole_beginnings_of_lines_are_taken() {
-        let found = |text: &'static str, from_start| -> Vec<&[u8]> { records(text.as_bytes(), from_start).collect() };
-        assert_eq!(found("a\nb\nc", true), [b"a", b"b", b"c"]);
-        assert_eq!(found("a\nb\nc", false), [b"b", b"c"]);
-        assert_eq!(found("\nb\n", false), [b"b"], "a line starts behind the byte before");
-        assert_eq!(found("in the middle of a long line", false), [] as [&[u8]; 0]);
     }
 }

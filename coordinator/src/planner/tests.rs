@@ -60,6 +60,23 @@ async fn inputs_are_pinned_in_input_order() {
 }
 
 #[tokio::test]
+async fn files_carry_the_tags_of_their_inputs_and_older_workers_get_no_such_plan() {
+    let world = World::new();
+    for name in ["a/1", "a/2", "b"] {
+        write(&world, name, b"text\n");
+    }
+    let mut spec = spec(&[world.url("a"), world.url("b")]);
+    let (plan, summary) = planned(&world, &spec).await.expect("planned");
+    assert_eq!((plan.head.steps[0].maps, summary.protocol), (1, 0));
+    assert!(!String::from_utf8(plan.to_blob()).expect("JSON").contains("tag"), "older workers can read it");
+    spec.inputs[1] = Input::of(world.url("b"), Some("people"));
+    let (plan, summary) = planned(&world, &spec).await.expect("planned");
+    let tags: Vec<_> = plan.head.files.iter().map(|file| file.tag.as_deref()).collect();
+    assert_eq!(tags, [None, None, Some("people")]);
+    assert_eq!((plan.head.steps[0].maps, summary.protocol), (2, limits::PROTOCOL_THAT_READS_TAGS));
+}
+
+#[tokio::test]
 async fn only_inputs_in_files_need_roots() {
     let world = World::new();
     world.upload("a", b"text").await;

@@ -18,6 +18,7 @@ use super::entry::{Entry, Idempotency, Loss, WallMs};
 use super::job::{Job, Life, Step};
 use super::report::Blame;
 use super::shares::Shares;
+use super::spread::Reads;
 use super::tasks::{Attempts, Rival, Tasks, Win};
 
 /// What a fold of the journal gives.
@@ -182,6 +183,7 @@ impl Durable {
             generation: Generation(0),
             maps: Tasks::new(shape.maps),
             reduces: Tasks::new(shape.reduces),
+            reads: Reads::default(),
             holders: BTreeMap::new(),
             given_up: None,
         };
@@ -260,6 +262,9 @@ impl Durable {
         let Some(at) = won.steps_mut().get_mut(usize::from(step)) else { return };
         let again = at.tasks(stage).below.range(tasks.first..tasks.end()).count() as u64;
         at.tasks_mut(stage).set_won(tasks, fence, worker, done);
+        if stage == Stage::Reduce {
+            at.reads.note(tasks, at.reduces.count, done);
+        }
         if stage == Stage::Map && matches!(done.output.at, Location::Worker(_)) {
             at.hold(&Win { tasks, first_fence: fence, worker, output: done.output.clone(), stored: false });
         }
@@ -440,7 +445,7 @@ impl Durable {
             let shown: Vec<_> = left_out.by_ref().take(limits::SKIPS_SHOWN).collect();
             over.skipped = (shown.len() as u64 + left_out.count() as u64, shown);
         }
-        let after = life(super::view::stages(over));
+        let after = life(super::view::stages_at_end(over));
         let before = std::mem::replace(&mut over.life, after);
         if let (Life::Running(steps) | Life::Committing(steps), Life::Failed { .. } | Life::Cancelled { .. }) =
             (before, &over.life)

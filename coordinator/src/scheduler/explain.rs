@@ -8,7 +8,7 @@ use gristmill_common::{JobId, Problem, Stage, TaskName, WorkerId};
 use super::job::{Job, Step};
 use super::requirements::Obstacle;
 use super::soft::Worker;
-use super::view::listed;
+use super::view::{listed, stages_at_end};
 use super::{Scheduler, no_such_job};
 
 impl Scheduler {
@@ -24,6 +24,7 @@ impl Scheduler {
             if let Some(why) = self.soft.stuck_commits.get(&id) {
                 lines.push(format!("that did not work yet and is tried again until it does: {why}"));
             }
+            explain_heat(job, &mut lines);
             return Ok(lines);
         }
         match task {
@@ -47,6 +48,7 @@ impl Scheduler {
             self.explain_queue(id, job, index, step, lines);
         }
         self.explain_waits(id, lines);
+        explain_heat(job, lines);
     }
 
     /// What others and its own cap leave to the job.
@@ -224,6 +226,19 @@ fn explain_state(job: &Job) -> Option<String> {
             Some(format!("it failed: {why}{}", explain_kept(job)))
         }
         JobState::Cancelled => Some(format!("it was cancelled{}", explain_kept(job))),
+    }
+}
+
+/// Which partitions are hot, as far as their reduces are won.
+fn explain_heat(job: &Job, lines: &mut Vec<String>) {
+    let before = lines.len();
+    lines.extend(stages_at_end(job).iter().filter_map(|stage| stage.spread?.hot(stage.step)));
+    if lines.len() > before {
+        lines.push(
+            "all records of a key are of one partition: a combiner takes the weight off a hot key; without one, divide \
+             the key and join its pieces in a second step"
+                .to_owned(),
+        );
     }
 }
 

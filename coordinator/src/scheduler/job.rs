@@ -14,6 +14,7 @@ use gristmill_common::{Digest, Fence, Generation, JobId, JobSpec, Stage, WorkerI
 use super::durable::Rank;
 use super::entry::WallMs;
 use super::range_set::RangeSet;
+use super::spread::Reads;
 use super::tasks::{Tasks, Win};
 
 /// A job.
@@ -58,6 +59,8 @@ pub(crate) struct Step {
     pub(crate) maps: Tasks,
     /// No tasks for a map-only step.
     pub(crate) reduces: Tasks,
+    /// What each reduce read.
+    pub(crate) reads: Reads,
     /// Won map outputs that only one worker has.
     pub(crate) holders: BTreeMap<WorkerId, Holder>,
     /// Why the first task was given up.

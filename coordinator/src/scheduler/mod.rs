@@ -33,6 +33,7 @@ mod retain;
 mod shares;
 mod skip;
 mod soft;
+mod spread;
 mod story;
 mod tasks;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::entry::WallMs;
 use super::job::{Job, Life, Step};
 use super::skip::left_out;
 use super::soft::Worker;
+use super::spread;
 use super::tasks::{Attempts, Tasks};
 use super::{Scheduler, no_such_job};
 
@@ -48,7 +49,10 @@ impl Scheduler {
     /// # Errors
     /// `not_found`.
     pub fn job_view(&self, id: JobId, now: Now) -> Result<JobView, Problem> {
-        self.durable.jobs.get(&id).map(|job| self.view_of(id, job, now)).ok_or_else(|| no_such_job(id))
+        let job = self.durable.jobs.get(&id).ok_or_else(|| no_such_job(id))?;
+        let mut view = self.view_of(id, job, now);
+        add_spread(job, &mut view.stages);
+        Ok(view)
     }
 
     /// Lists jobs, newest first. The cursor is the id of the last job of the page before.
@@ -416,6 +420,20 @@ pub(super) fn stages(job: &Job) -> Vec<StageView> {
     }
 }
 
+/// The same of a job that ends now, with what is too dear for a list of jobs.
+pub(super) fn stages_at_end(job: &Job) -> Vec<StageView> {
+    let mut stages = stages(job);
+    add_spread(job, &mut stages);
+    stages
+}
+
+fn add_spread(job: &Job, stages: &mut [StageView]) {
+    for (step, spread) in spread::of_steps(job) {
+        let mut reduces = stages.iter_mut().filter(|view| (view.step, view.stage) == (step, Stage::Reduce));
+        reduces.by_ref().for_each(|view| view.spread = Some(spread));
+    }
+}
+
 fn stages_of(index: u16, step: &Step) -> impl Iterator<Item = StageView> + '_ {
     [Stage::Map, Stage::Reduce].into_iter().filter(|stage| *stage == Stage::Map || step.reduces.count > 0).map(
         move |stage| {
@@ -433,6 +451,7 @@ fn stages_of(index: u16, step: &Step) -> impl Iterator<Item = StageView> + '_ {
                 records_in: tasks.totals.records_in,
                 records_out: tasks.totals.records_out,
                 output_bytes: tasks.totals.output_bytes,
+                spread: None,
             }
         },
     )

@@ -14,7 +14,7 @@ use super::code_args::{Code, CodeArgs};
 use super::exit::Usage;
 use super::format_args::FormatArgs;
 use super::pack::{LocalBundle, Pack};
-use super::paths::{self, Typed};
+use super::paths::{self, TypedInput};
 use super::spec_file;
 
 /// A job on the command line.
@@ -24,6 +24,10 @@ pub struct JobArgs {
     /// says what to run; then what to read: files, directories, globs in quotes, URLs, or `-` for standard input
     #[arg(value_name = "[PROGRAM] INPUT")]
     pub words: Vec<String>,
+
+    /// An input with a tag, by which the program tells where a record is from ($gristmill_input_tag); may be repeated
+    #[arg(long = "input", value_name = "TAG=PATH", value_parser = tagged, conflicts_with = "generate")]
+    pub tagged: Vec<(String, String)>,
 
     /// A job spec in JSON, `-` for standard input; inputs, if there are any, take the place of its own
     #[arg(long, value_name = "FILE", conflicts_with_all = ["mapper", "reducer", "each_line", "mapper_wasm", "reducer_wasm", "args", "generate"])]
@@ -159,7 +163,7 @@ impl JobArgs {
             if self.format.is_given() {
                 return Err(Usage("with --spec the format is the spec's: write it as `input_format`".to_owned()).into());
             }
-            let (mut spec, pack) = spec_file::read(file, !self.words.is_empty(), self.code.pack()?)?;
+            let (mut spec, pack) = spec_file::read(file, !self.has_no_inputs(), self.code.pack()?)?;
             if let Some((url, _)) = self.output.as_deref().map(paths::output_url).transpose()? {
                 spec.output = OutputSpec { url: Some(url), overwrite: self.overwrite };
             }
@@ -185,14 +189,17 @@ impl JobArgs {
     ///
     /// # Errors
     /// If one is missing, or there are none.
-    pub fn typed_inputs(&self, work: &Work, programs: &Programs) -> Result<Vec<Typed>> {
+    pub fn typed_inputs(&self, work: &Work, programs: &Programs) -> Result<Vec<TypedInput>> {
         let words = match work {
-            Work::Spec(spec, _) if self.words.is_empty() => return spec.inputs.iter().filter_map(typed_url).collect(),
+            Work::Spec(spec, _) if self.has_no_inputs() => {
+                let urls = spec.inputs.iter().filter_map(Input::url);
+                return urls.map(|(url, tag)| TypedInput::read(url, tag)).collect();
+            }
             Work::Spec(..) | Work::Code(_) => self.words.as_slice(),
             Work::Native(_) => self.words.get(1..).unwrap_or_default(),
         };
         match (words, self.generate) {
-            ([], None) => {
+            ([], None) if self.tagged.is_empty() => {
                 let what = "no inputs: name files, directories or globs, or `-` for standard input";
                 return Err(Usage(what.to_owned()).into());
             }
@@ -208,7 +215,13 @@ impl JobArgs {
             let hint = "with --mapper, --reducer or --each-line there is no program, only inputs";
             return Err(Usage(format!("`{word}` is a ready-made program: {hint}")).into());
         }
-        words.iter().map(|text| paths::typed(text)).collect()
+        let plain = words.iter().map(|text| TypedInput::read(text, None));
+        plain.chain(self.tagged.iter().map(|(tag, text)| TypedInput::read(text, Some(tag)))).collect()
+    }
+
+    /// Says whether the command line names no inputs, where those of a spec would be replaced.
+    pub(super) fn has_no_inputs(&self) -> bool {
+        self.words.is_empty() && self.tagged.is_empty()
     }
 
     /// Builds the spec from inputs that are URLs already.
@@ -220,7 +233,7 @@ impl JobArgs {
             inputs.push(Input::Generated(Generated { generate }));
         }
         let (mut steps, name) = match work {
-            Work::Spec(spec, _) if self.words.is_empty() => return Ok(spec.as_ref().clone()),
+            Work::Spec(spec, _) if self.has_no_inputs() => return Ok(spec.as_ref().clone()),
             Work::Spec(spec, _) => return Ok(JobSpec { inputs, ..spec.as_ref().clone() }),
             Work::Code(code) => (vec![code.step.clone()], code.name.as_str()),
             Work::Native(program) => (self.native_steps(program), program.as_str()),
@@ -292,11 +305,10 @@ pub fn check_native(name: &str, args: &[String], programs: &Programs) -> Result<
     Ok(program.check(args).map_err(refused)?)
 }
 
-fn typed_url(input: &Input) -> Option<Result<Typed>> {
-    match input {
-        Input::Url(url) => Some(paths::typed(url)),
-        Input::Generated(_) => None,
-    }
+fn tagged(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(tag, path)| !tag.is_empty() && !path.is_empty());
+    pair.map(|(tag, path)| (tag.to_owned(), path.to_owned()))
+        .ok_or_else(|| "a tag, `=` and what to read are expected, as in orders=orders/*.csv".to_owned())
 }
 
 fn on_nondeterminism(text: &str) -> Result<OnNondeterminism, String> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use gristmill_common::limits;
+use gristmill_common::spec::Input;
 use gristmill_storage::{Location, Pattern, Roots, file_url, glob_url, list_files};
 
 /// An input as the user typed it.
@@ -19,6 +20,31 @@ pub enum Typed {
     Url(String),
     /// Standard input.
     Stdin,
+}
+
+/// An input as the user typed it, and the tag that it has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TypedInput {
+    /// What is read.
+    pub from: Typed,
+    /// Its tag.
+    pub tag: Option<String>,
+}
+
+impl TypedInput {
+    /// Reads what the user typed.
+    ///
+    /// # Errors
+    /// As [`typed`].
+    pub fn read(text: &str, tag: Option<&str>) -> Result<Self> {
+        Ok(Self { from: typed(text)?, tag: tag.map(str::to_owned) })
+    }
+
+    /// Makes the input of a spec.
+    #[must_use]
+    pub fn input(&self, url: String) -> Input {
+        Input::of(url, self.tag.as_deref())
+    }
 }
 
 /// A file, a directory or a glob of this machine.

@@ -5,6 +5,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use gristmill_common::api::{JobState, JobView, StageView};
+pub use gristmill_common::quantity::{counted, grouped, size};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Shows a job's progress.
@@ -105,8 +106,11 @@ fn summary(job: &JobView, has_server: bool) -> Vec<String> {
                 counted(read, "record"),
                 counted(output.records, "record"),
             );
+            let hot = job.stages.iter().filter_map(|stage| stage.spread?.hot(stage.step));
             let retried: u64 = job.stages.iter().map(|stage| stage.failures + stage.losses).sum();
-            if retried == 0 { vec![line] } else { vec![format!("{line}, {} tried again", counted(retried, "attempt"))] }
+            let again =
+                if retried == 0 { String::new() } else { format!(", {} tried again", counted(retried, "attempt")) };
+            std::iter::once(line + &again).chain(hot).collect()
         }
         (JobState::Failed, _, Some(failure)) => {
             let mut lines = vec![format!("{}: failed after {seconds:.2} s: {}", job.name, failure.message)];
@@ -115,52 +119,5 @@ fn summary(job: &JobView, has_server: bool) -> Vec<String> {
             lines
         }
         (state, ..) => vec![format!("{}: {} after {seconds:.2} s", job.name, state.word())],
-    }
-}
-
-/// Writes bytes for people, in binary units.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
-/// Writes how many there are: `1 file`, `48,587 records`.
-#[must_use]
-pub fn counted(number: u64, what: &str) -> String {
-    format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" })
-}
-
-/// Writes a number with its thousands apart: `48,587`.
-#[must_use]
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!([grouped(7), grouped(48587), grouped(1_000_000)], ["7", "48,587", "1,000,000"]);
-        assert_eq!([size(12), size(1536), size(5 << 30)], ["12 B", "1.5 KiB", "5.0 GiB"]);
     }
 }

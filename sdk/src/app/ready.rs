@@ -6,8 +6,10 @@
 use std::ffi::OsString;
 
 use clap::{ArgMatches, Args, Command};
-use gristmill_common::spec::StepSpec;
+use gristmill_common::format::InputFormat;
+use gristmill_common::spec::{LEFT, RIGHT, StepSpec};
 
+use super::exit::Usage;
 use super::job_args::JobArgs;
 use super::run::RunArgs;
 use super::submit::SubmitArgs;
@@ -27,7 +29,14 @@ pub(crate) struct Ready {
     about: &'static str,
     examples: &'static str,
     augment: fn(Command) -> Command,
-    steps: fn(&ArgMatches) -> Result<Vec<StepSpec>, clap::Error>,
+    made: fn(&ArgMatches, &InputFormat) -> Result<Made, clap::Error>,
+}
+
+/// What the flags ask for.
+struct Made {
+    steps: Vec<StepSpec>,
+    /// What the inputs are joined with.
+    right: Vec<String>,
 }
 
 impl Ready {
@@ -37,9 +46,10 @@ impl Ready {
             about: F::ABOUT,
             examples: F::EXAMPLES,
             augment: F::augment_args,
-            steps: |matches| {
+            made: |matches, format| {
                 let flags = F::from_arg_matches(matches)?;
-                flags.steps().map_err(|why| clap::Error::raw(clap::error::ErrorKind::ValueValidation, why + "\n"))
+                let wrong = |why| clap::Error::raw(clap::error::ErrorKind::ValueValidation, why + "\n");
+                Ok(Made { steps: flags.steps(format).map_err(wrong)?, right: flags.right().to_vec() })
             },
         }
     }
@@ -85,11 +95,18 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Option<Result<Line, c
 fn parse_as<V: Verb>(ready: &Ready, words: impl Iterator<Item = OsString>) -> Result<V, clap::Error> {
     let mut command = command::<V>(ready);
     let matches = command.try_get_matches_from_mut(words)?;
-    let steps = (ready.steps)(&matches).map_err(|error| error.format(&mut command))?;
     let mut args = V::from_arg_matches(&matches)?;
     let job = args.job();
+    let wrong = |Usage(why)| clap::Error::raw(clap::error::ErrorKind::ValueValidation, why + "\n");
+    let made = job.format.format().map_err(wrong).and_then(|format| (ready.made)(&matches, &format));
+    let made = made.map_err(|error| error.format(&mut command))?;
+    if !made.right.is_empty() {
+        let tagged = |tag: &str, words: Vec<String>| words.into_iter().map(|word| (tag.to_owned(), word)).collect();
+        let sides: [Vec<_>; 2] = [tagged(LEFT, std::mem::take(&mut job.words)), tagged(RIGHT, made.right)];
+        job.tagged.splice(0..0, sides.concat());
+    }
     job.words.insert(0, ready.name.to_owned());
-    job.steps = Some(steps);
+    job.steps = Some(made.steps);
     Ok(args)
 }
 
@@ -100,7 +117,7 @@ fn command<V: Verb>(ready: &Ready) -> Command {
     // Code of one's own, and arguments by `-a`, have no place here.
     let hidden = |arg: &clap::Arg| {
         let code = arg.get_help_heading().is_some_and(|heading| ["Any executable", "WebAssembly"].contains(&heading));
-        code || ["spec", "args", "map_only", "generate", "split_records"].contains(&arg.get_id().as_str())
+        code || ["spec", "args", "tagged", "map_only", "generate", "split_records"].contains(&arg.get_id().as_str())
     };
     command
         .mut_args(move |arg| if hidden(&arg) { arg.hide(true) } else { arg })
@@ -145,6 +162,19 @@ mod tests {
             serde_json::to_value(order).expect("JSON"),
             serde_json::json!({ "key": { "bytes": 10 }, "reverse": true })
         );
+        let order = steps("gristmill run sort --input-format csv --header -k name -k 2,3 -n in").remove(0).order;
+        let columns = serde_json::json!([
+            { "name": "name", "numeric": true }, { "number": 2, "numeric": true }, { "number": 3, "numeric": true }
+        ]);
+        assert_eq!(serde_json::json!(order), serde_json::json!({ "key": { "columns": columns } }));
+        let wrong = |line: &str| {
+            let parsed = parse(line.split(' ').map(OsString::from)).expect("a job with flags");
+            parsed.err().expect(line).to_string()
+        };
+        assert!(wrong("gristmill run sort -k name in").contains("no field of this input has a name"));
+        assert!(wrong("gristmill run sort --input-format ndjson -n in").contains("which column"));
+        assert!(wrong("gristmill run sort --input-format csv -t ; -k a in").contains("--delimiter"));
+        assert!(wrong("gristmill run sort --header in").contains("--input-format csv"));
         let words = |line: &str| parse(line.split(' ').map(OsString::from)).is_some();
         assert!(!words("gristmill run word-count in") && !words("gristmill job sort in") && !words("gristmill"));
         let wrong = parse("gristmill run sort -k0 in".split(' ').map(OsString::from)).expect("sort");

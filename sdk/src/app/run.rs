@@ -13,7 +13,7 @@ use super::exit::{self, Exit, Usage};
 use super::follow::{self, Watched};
 use super::job_args::{self, JobArgs, Work};
 use super::pack;
-use super::paths::Typed;
+use super::paths::{Typed, TypedInput};
 use super::progress::Progress;
 use super::signals;
 use super::upload::{self, Uploads};
@@ -60,7 +60,7 @@ pub async fn run(args: &RunArgs, programs: Programs) -> Result<Exit> {
     let typed = job.typed_inputs(&work, &programs)?;
     let output = job.output_place(&work)?;
     refuse_input_as_output(output.as_ref().map(|(url, _)| url.as_str()), &typed)?;
-    let root = |input: &Typed| if let Typed::Local(local) = input { Some(local.root.clone()) } else { None };
+    let root = |input: &TypedInput| if let Typed::Local(local) = &input.from { Some(local.root.clone()) } else { None };
     let mut roots: Vec<_> = typed.iter().filter_map(root).collect();
     roots.extend(output.and_then(|(_, parent)| parent));
     roots.sort();
@@ -73,27 +73,28 @@ pub async fn run(args: &RunArgs, programs: Programs) -> Result<Exit> {
     result.map_err(|error| anyhow::anyhow!(exit::sentence(&error)))
 }
 
-fn refuse_input_as_output(output: Option<&str>, typed: &[Typed]) -> Result<()> {
+fn refuse_input_as_output(output: Option<&str>, typed: &[TypedInput]) -> Result<()> {
     let Some(output) = output else { return Ok(()) };
-    let same = |input: &Typed| matches!(input, Typed::Local(local) if local.url.trim_end_matches('/') == output.trim_end_matches('/'));
+    let same = |input: &TypedInput| matches!(&input.from, Typed::Local(local) if local.url.trim_end_matches('/') == output.trim_end_matches('/'));
     if typed.iter().any(same) {
         return Err(Usage(format!("-o names an input, which would be replaced: {output}")).into());
     }
     Ok(())
 }
 
-async fn run_job(args: &JobArgs, work: &Work, typed: &[Typed], client: &Client) -> Result<Exit> {
+async fn run_job(args: &JobArgs, work: &Work, typed: &[TypedInput], client: &Client) -> Result<Exit> {
     let mut progress = Progress::new(args.quiet).without_server();
     let mut inputs: Vec<Input> = Vec::with_capacity(typed.len());
     for input in typed {
-        inputs.push(match input {
-            Typed::Local(local) => Input::Url(local.url.clone()),
-            Typed::Url(url) => Input::Url(url.clone()),
+        let url = match &input.from {
+            Typed::Local(local) => local.url.clone(),
+            Typed::Url(url) => url.clone(),
             Typed::Stdin => tokio::select! {
-                input = async { Uploads::new(client, false).stdin().await } => input?,
+                url = async { Uploads::new(client, false).stdin().await } => url?,
                 () = signals::stop() => return Ok(Exit::Interrupted),
             },
-        });
+        };
+        inputs.push(input.input(url));
     }
     let spec = args.job_spec(work, inputs)?;
     wasm_args::check_built_in(&spec)?;

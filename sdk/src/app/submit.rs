@@ -8,7 +8,7 @@ use clap::Args;
 use gristmill_client::{Client, retry};
 use gristmill_common::JobSpec;
 use gristmill_common::api::JobView;
-use gristmill_common::spec::{Executable, Input};
+use gristmill_common::spec::Executable;
 use gristmill_worker::Programs;
 
 use super::connect::Connect;
@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::follow::{self, Watched};
 use super::job_args::{self, JobArgs, Work};
 use super::pack;
-use super::paths::Typed;
+use super::paths::{Typed, TypedInput};
 use super::progress::{Progress, counted, size};
 use super::upload::{self, Uploads};
 
@@ -98,7 +98,7 @@ async fn submit(
 ) -> Result<(JobSpec, JobView)> {
     let work = tokio::task::block_in_place(|| args.job.work())?;
     let spec = match &work {
-        Work::Spec(spec, _) if args.job.words.is_empty() => spec.as_ref().clone(),
+        Work::Spec(spec, _) if args.job.has_no_inputs() => spec.as_ref().clone(),
         Work::Spec(..) | Work::Code(_) | Work::Native(_) => {
             let typed = args.job.typed_inputs(&work, programs)?;
             let common = common_roots(client).await?;
@@ -124,7 +124,7 @@ async fn from_args(
     args: &SubmitArgs,
     work: &Work,
     programs: &Programs,
-    typed: &[Typed],
+    typed: &[TypedInput],
     uploads: &mut Uploads<'_>,
     common: &[PathBuf],
 ) -> Result<JobSpec> {
@@ -138,15 +138,15 @@ async fn from_args(
     }
     let mut inputs = Vec::new();
     for (number, input) in typed.iter().enumerate() {
-        match input {
-            Typed::Stdin => inputs.push(uploads.stdin().await?),
-            Typed::Url(url) => inputs.push(Input::Url(url.clone())),
+        match &input.from {
+            Typed::Stdin => inputs.push(input.input(uploads.stdin().await?)),
+            Typed::Url(url) => inputs.push(input.input(url.clone())),
             Typed::Local(local) if common.iter().any(|allowed| local.root.starts_with(allowed)) => {
-                inputs.push(Input::Url(local.url.clone()));
+                inputs.push(input.input(local.url.clone()));
             }
             Typed::Local(local) => {
                 for (name, file) in local.files()? {
-                    inputs.push(uploads.file(number, &name, &file).await?);
+                    inputs.push(input.input(uploads.file(number, &name, &file).await?));
                 }
             }
         }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use gristmill_client::{Body, Client};
 use gristmill_common::Digest;
-use gristmill_common::spec::Input;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
@@ -43,11 +42,11 @@ impl<'a> Uploads<'a> {
         Self { client, folder, made: Vec::new(), files: 0, bytes: 0 }
     }
 
-    /// Uploads a local file; `number` tells the inputs of a submit apart, `name` its files.
+    /// Uploads a local file and returns its URL; `number` tells the inputs of a submit apart, `name` its files.
     ///
     /// # Errors
     /// If it cannot be read or the coordinator does not take it.
-    pub async fn file(&mut self, number: usize, name: &str, local: &Path) -> Result<Input> {
+    pub async fn file(&mut self, number: usize, name: &str, local: &Path) -> Result<String> {
         let bytes = std::fs::metadata(local).with_context(|| format!("cannot read {}", local.display()))?.len();
         self.files += 1;
         self.bytes += bytes;
@@ -58,7 +57,7 @@ impl<'a> Uploads<'a> {
                 let there = self.client.list_files(&path).await?;
                 // Writing it again would change an input that a running job has pinned.
                 if let Some(file) = there.into_iter().find(|file| file.bytes == bytes && file.url.ends_with(name)) {
-                    return Ok(Input::Url(file.url));
+                    return Ok(file.url);
                 }
                 path
             }
@@ -67,14 +66,14 @@ impl<'a> Uploads<'a> {
         self.made.push(path.clone());
         let body = Body::wrap_stream(ReaderStream::with_capacity(file, CHUNK_BYTES));
         let stored = self.client.put_file(&path, body, Some(bytes)).await;
-        Ok(Input::Url(stored.with_context(|| format!("cannot upload {}", local.display()))?.url))
+        Ok(stored.with_context(|| format!("cannot upload {}", local.display()))?.url)
     }
 
-    /// Uploads standard input.
+    /// Uploads standard input and returns its URL.
     ///
     /// # Errors
     /// If it cannot be read or the coordinator does not take it.
-    pub async fn stdin(&mut self) -> Result<Input> {
+    pub async fn stdin(&mut self) -> Result<String> {
         let path = format!("{}/stdin", fresh_folder());
         self.made.push(path.clone());
         self.reader(&path, tokio::io::stdin()).await.context("cannot upload standard input")
@@ -89,9 +88,9 @@ impl<'a> Uploads<'a> {
         }
     }
 
-    async fn reader(&self, path: &str, reader: impl AsyncRead + Send + Sync + 'static) -> Result<Input> {
+    async fn reader(&self, path: &str, reader: impl AsyncRead + Send + Sync + 'static) -> Result<String> {
         let body = Body::wrap_stream(ReaderStream::with_capacity(reader, CHUNK_BYTES));
-        Ok(Input::Url(self.client.put_file(path, body, None).await?.url))
+        Ok(self.client.put_file(path, body, None).await?.url)
     }
 }
 

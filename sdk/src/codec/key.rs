@@ -18,6 +18,9 @@ pub trait Key {
     /// What a reducer sees of a key that is a field of a tuple.
     type Part<'a>: Text;
 
+    /// How many bytes of an encoded key say which group its record is of; `None`: all of them.
+    const GROUP: Option<fn(&[u8]) -> usize> = None;
+
     /// Appends the encoding.
     fn encode(&self, out: &mut Vec<u8>);
 

@@ -1,32 +1,54 @@
-//! Fields of a line, chosen as `cut` does: `2`, `1,3`, `2-4`, `3-`.
+//! Fields of a line, chosen as `cut` does: `2`, `1,3`, `2-4`, `3-`; or columns of a record that is JSON.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
+use gristmill_common::columns::{self, Column};
+use gristmill_common::format::InputFormat;
+
+use super::named;
 
 /// The flags that choose fields.
 #[derive(Args, Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct ColumnFlags {
-    /// Fields, as cut -f: `2`, `1,3`, `2-4`, `3-`, in the order given [default: the whole line]
+    /// Fields, as cut -f: `2`, `1,3`, `2-4`, `3-`, in the order given; of csv and ndjson names too: `country,city`
+    /// [default: the whole line]
     #[arg(short = 'f', long = "fields", value_name = "LIST", id = "column_fields")]
     pub(crate) fields: Option<String>,
 
     /// Between fields; `\t` is a tab [default: a tab]
     #[arg(short = 'd', long = "field-separator", short_alias = 't', value_name = "TEXT", id = "column_delimiter")]
     pub(crate) delimiter: Option<String>,
+
+    /// Columns of records that are JSON, as JSON; what the command line makes of --fields.
+    #[arg(long = "columns", value_name = "JSON", id = "column_columns", hide = true, conflicts_with = "column_fields")]
+    pub(crate) columns: Option<String>,
 }
 
 impl ColumnFlags {
-    /// Writes them as arguments of a program.
-    pub(crate) fn args(&self) -> Vec<String> {
+    /// Writes them as arguments of a program that is given records of this format.
+    pub(crate) fn args(&self, format: &InputFormat) -> Result<Vec<String>, String> {
         let flag = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={value}"));
-        flag("--fields", &self.fields).into_iter().chain(flag("--field-separator", &self.delimiter)).collect()
+        let mut args: Vec<String> = flag("--field-separator", &self.delimiter).into_iter().collect();
+        match &self.fields {
+            Some(list) if format.is_json() => {
+                let columns = serde_json::json!(named::listed(list)?);
+                args.insert(0, format!("--columns={columns}"));
+            }
+            fields => args.splice(0..0, flag("--fields", fields)).for_each(drop),
+        }
+        Ok(args)
     }
 
     pub(crate) fn columns(&self) -> Result<Columns> {
         let delimiter = separator(self.delimiter.as_deref());
         ensure!(!delimiter.is_empty(), "an empty delimiter is between no fields");
         let ranges = self.fields.as_deref().map(|list| list.split(',').map(range).collect::<Result<_>>());
-        Ok(Columns { ranges: ranges.transpose()?, delimiter })
+        let columns = self.columns.as_deref().map(|json| -> Result<Vec<Column>> {
+            let columns: Vec<Column> = serde_json::from_str(json).context("--columns is a JSON list of columns")?;
+            columns::check(&columns, "--columns").map_err(|problem| anyhow!("{}", problem.detail))?;
+            Ok(columns)
+        });
+        Ok(Columns { ranges: ranges.transpose()?, columns: columns.transpose()?, delimiter })
     }
 }
 
@@ -54,12 +76,18 @@ fn range(text: &str) -> Result<Range> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Columns {
     ranges: Option<Vec<Range>>,
+    /// Of records that are JSON.
+    columns: Option<Vec<Column>>,
     delimiter: Vec<u8>,
 }
 
 impl Columns {
     /// Returns the chosen fields with the delimiter between them; one that is missing is empty, a range ends where the line does.
     pub(crate) fn of<'a>(&self, line: &'a [u8], joined: &'a mut Vec<u8>) -> &'a [u8] {
+        if let Some(columns) = &self.columns {
+            self.push_columns(columns, line, joined);
+            return joined;
+        }
         let Some(ranges) = &self.ranges else { return line };
         if let [(first, last)] = ranges[..]
             && first == last
@@ -83,6 +111,32 @@ impl Columns {
     }
 }
 
+/// Writes out what would end a line or a field.
+fn push_value(text: &str, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match b"\t\n\r\\".iter().position(|special| *special == byte) {
+            Some(index) => out.extend_from_slice(&[b'\\', b"tnr\\"[index]]),
+            None => out.push(byte),
+        }
+    }
+}
+
+impl Columns {
+    /// Writes the values as text; what would end a line or a field is written out, as in rows of tabs.
+    fn push_columns(&self, columns: &[Column], record: &[u8], joined: &mut Vec<u8>) {
+        joined.clear();
+        let found = columns::find(columns, record);
+        for index in 0..columns.len() {
+            if index > 0 {
+                joined.extend_from_slice(&self.delimiter);
+            }
+            if let Some(value) = found.get(index).copied().flatten() {
+                push_value(&columns::text(value), joined);
+            }
+        }
+    }
+}
+
 /// Cuts a line at each delimiter.
 pub(crate) fn split<'a>(line: &'a [u8], delimiter: &[u8]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = Some(line);
@@ -103,7 +157,8 @@ mod tests {
     use super::*;
 
     fn of(fields: Option<&str>, delimiter: &str, line: &str) -> String {
-        let flags = ColumnFlags { fields: fields.map(str::to_owned), delimiter: Some(delimiter.to_owned()) };
+        let (fields, delimiter) = (fields.map(str::to_owned), Some(delimiter.to_owned()));
+        let flags = ColumnFlags { fields, delimiter, columns: None };
         let columns = flags.columns().expect("fields");
         String::from_utf8(columns.of(line.as_bytes(), &mut Vec::new()).to_vec()).expect("UTF-8")
     }
@@ -119,9 +174,26 @@ mod tests {
         assert_eq!(of(Some("1,9"), ",", "a,b"), "a,");
         assert_eq!(of(Some("1"), ",", ""), "");
         for bad in ["0", "", "x", "3-2", "-2", "1,,2"] {
-            let flags = ColumnFlags { fields: Some(bad.to_owned()), delimiter: None };
+            let flags = ColumnFlags { fields: Some(bad.to_owned()), ..ColumnFlags::default() };
             assert!(flags.columns().is_err(), "{bad}");
         }
-        assert!(ColumnFlags { fields: None, delimiter: Some(String::new()) }.columns().is_err());
+        assert!(ColumnFlags { delimiter: Some(String::new()), ..ColumnFlags::default() }.columns().is_err());
+    }
+
+    #[test]
+    fn columns_of_json_are_chosen_by_name_and_number() {
+        let flags = ColumnFlags { fields: Some("b,1".to_owned()), ..ColumnFlags::default() };
+        let format: InputFormat = serde_json::from_str(r#"{"ndjson":{}}"#).expect("a format");
+        let args = flags.args(&format).expect("arguments");
+        assert_eq!(args, [r#"--columns=[{"name":"b"},{"number":1}]"#]);
+        assert_eq!(flags.args(&InputFormat::default()).expect("arguments"), ["--fields=b,1"]);
+        let columns =
+            super::super::flags::read::<ColumnFlags>(&args).and_then(|flags| flags.columns()).expect("columns");
+        let of =
+            |record: &str| String::from_utf8(columns.of(record.as_bytes(), &mut Vec::new()).to_vec()).expect("UTF-8");
+        assert_eq!(of(r#"{"a":7,"b":"x\ty\\"}"#), "x\\ty\\\\\t7");
+        assert_eq!(of(r#"{"a":null}"#), "\t");
+        let bad = ColumnFlags { columns: Some("[{}]".to_owned()), ..ColumnFlags::default() };
+        assert!(bad.columns().is_err());
     }
 }

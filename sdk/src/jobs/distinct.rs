@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use clap::Args;
+use gristmill_common::format::InputFormat;
 use gristmill_common::limits;
 use gristmill_common::spec::StepSpec;
 
@@ -74,8 +75,8 @@ Examples:
 
 The result is sorted. In a job spec: {\"native\": \"distinct\", \"args\": [\"--fields=2\", \"--field-separator=,\"]}.";
 
-    fn steps(self) -> Result<Vec<StepSpec>, String> {
-        step(Self::NAME, &self.columns).map(|step| vec![step])
+    fn steps(&self, format: &InputFormat) -> Result<Vec<StepSpec>, String> {
+        step(Self::NAME, &self.columns, format).map(|step| vec![step])
     }
 }
 
@@ -98,13 +99,15 @@ Examples:
                                                            as cut -d' ' -f9 | sort | uniq -c
   gristmill run count-by-field -f 1 -d ' ' --top 10 access.log
                                                            as … | sort -rn | head
+  gristmill run count-by-field --input-format csv --header -f country,city people.csv
+                                                           by columns; so of --input-format ndjson
   gristmill run count-by-field names.txt                   whole lines
 
 Output: value TAB count, sorted by value; with --top by count, ties in the order of their values within a part.
 In a job spec: {\"native\": \"count-by-field\", \"args\": [\"--fields=9\", \"--field-separator= \"]}.";
 
-    fn steps(self) -> Result<Vec<StepSpec>, String> {
-        let mut steps = vec![step(Self::NAME, &self.columns)?];
+    fn steps(&self, format: &InputFormat) -> Result<Vec<StepSpec>, String> {
+        let mut steps = vec![step(Self::NAME, &self.columns, format)?];
         if let Some(count) = self.top {
             steps.push(TopFlags::of_last_field(count).step());
         }
@@ -112,9 +115,10 @@ In a job spec: {\"native\": \"count-by-field\", \"args\": [\"--fields=9\", \"--f
     }
 }
 
-fn step(name: &str, columns: &ColumnFlags) -> Result<StepSpec, String> {
-    columns.columns().map_err(|error| error.to_string())?;
-    Ok(StepSpec { args: columns.args(), ..StepSpec::native(name) })
+fn step(name: &str, columns: &ColumnFlags, format: &InputFormat) -> Result<StepSpec, String> {
+    let args = columns.args(format)?;
+    read::<ColumnFlags>(&args).and_then(|columns| columns.columns()).map_err(|error| error.to_string())?;
+    Ok(StepSpec { args, ..StepSpec::native(name) })
 }
 
 #[cfg(test)]
@@ -146,5 +150,16 @@ mod tests {
         let found = sorted(run(&distinct(), &args, &files, |step| step.combine = false).expect("found"));
         assert_eq!(found, counts.keys().map(|value| (*value).to_owned()).collect::<Vec<_>>());
         assert_eq!(sorted(run(&distinct(), &[], &files, |_| ()).expect("found")).len(), 900, "whole lines");
+    }
+
+    #[test]
+    fn columns_of_rows_are_counted() {
+        let format: InputFormat = serde_json::from_str(r#"{"csv":{"header":true}}"#).expect("a format");
+        let files = [("file:///a", "city,country\n\"a,b\",x\nc,x\n"), ("file:///b", "country,city\nx,c\n")];
+        let columns = ColumnFlags { fields: Some("country,city".to_owned()), ..ColumnFlags::default() };
+        let args = columns.args(&format).expect("arguments");
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let counted = run(&count_by_field(), &args, &files, |step| (step.input_format, step.reduces) = (format, 1));
+        assert_eq!(counted.expect("counted"), ["x\ta,b\t1\nx\tc\t2\n"]);
     }
 }

@@ -31,7 +31,12 @@ impl Program for Sort {
         let (planned, rule) = order_of(task.step)?;
         let partitioner = Partitioner::Ranges(Arc::new(Ranges::new(&planned.points)));
         let shuffle = Shuffle { partitioner, combine: None };
-        map_shuffled(task, &mut SortMap { rule }, shuffle, |_, _, _| Ok(()))
+        let format = &task.step.input_format;
+        if format.is_plain_lines() {
+            return map_shuffled(task, &mut SortMap { rule }, shuffle, |_, _, _| Ok(()));
+        }
+        let mut mapper = SortRecords { end: format.sorted_end().to_vec(), rule };
+        map_shuffled(task, &mut mapper, shuffle, |_, _, _| Ok(()))
     }
 
     fn reduce(&self, _: &[String], task: ReduceTask<'_>) -> Result<TaskDone, Reason> {
@@ -83,6 +88,40 @@ impl MapFunction for SortMap {
         };
         for line in rest.split_inclusive(|&byte| byte == b'\n') {
             self.emit(line.strip_suffix(b"\n").unwrap_or(line), out);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut Collector) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Sorts records that may hold line feeds.
+struct SortRecords {
+    rule: SortRule,
+    /// What stands behind each record of the output.
+    end: Vec<u8>,
+}
+
+impl MapFunction for SortRecords {
+    const UNIT: Unit = Unit::Record;
+
+    fn start(&mut self, _: &Start<'_>, _: &mut Collector) -> Result<()> {
+        Ok(())
+    }
+
+    fn map(&mut self, record: &[u8], out: &mut Collector) -> Result<()> {
+        let value = |bytes: &mut Vec<u8>, rest: &[u8]| {
+            bytes.extend_from_slice(rest);
+            bytes.extend_from_slice(&self.end);
+        };
+        match self.rule.prefix() {
+            Some(length) => {
+                let (key, rest) = record.split_at(length.min(record.len()));
+                out.emit(|bytes| bytes.extend_from_slice(key), |bytes| value(bytes, rest));
+            }
+            None => out.emit(|bytes| self.rule.key(record, bytes), |bytes| value(bytes, record)),
         }
         Ok(())
     }
@@ -180,6 +219,61 @@ mod tests {
             // Two or three records to a run.
             assert!(sorted(&order, &files, 4, 128, 2) == expected, "fan-in 2");
             assert!(sorted(&order, &files, 4, 128, 64) == expected, "fan-in 64");
+        }
+    }
+
+    #[test]
+    fn records_of_other_formats_come_out_as_they_are_given() {
+        use gristmill_common::columns::Column;
+        use gristmill_common::format::{Csv, Fixed, InputFormat, KeyValue, Lines, Ndjson, Rows};
+        let fields = |options: &str| SortKey::Fields { options: options.to_owned(), separator: String::new() };
+        let amount = Column { numeric: true, reverse: true, ..Column::named("n") };
+        let csv = Csv { header: true, ..Csv::default() };
+        let cases = [
+            (
+                InputFormat::Lines(Lines { delimiter: "\0".to_owned() }),
+                SortKey::Record,
+                "b\n2\0a",
+                "b\n1\0",
+                "a\0b\n1\0b\n2\0",
+            ),
+            (InputFormat::Fixed(Fixed { bytes: 3 }), SortKey::Bytes(1), "c\n1a\n2", "b\n3a\n4", "a\n2a\n4b\n3c\n1"),
+            (
+                InputFormat::KeyValue(KeyValue { separator: ":".to_owned() }),
+                fields("-k2,2n"),
+                "a:10\nb\n",
+                "c:9\n",
+                "b\t\nc\t9\na\t10\n",
+            ),
+            (
+                InputFormat::Ndjson(Ndjson {}),
+                SortKey::Columns(vec![amount.clone()]),
+                " {\"n\":5} \n\n{\"n\":\"x\"}",
+                "{\"n\":1e1}\n",
+                "{\"n\":1e1}\n{\"n\":5}\n{\"n\":\"x\"}\n",
+            ),
+            (
+                InputFormat::Csv(csv.clone()),
+                SortKey::Columns(vec![Column::named("s"), amount]),
+                "n,s\n9,\"b\n\"\n10,a\n",
+                "s,n\na,9\n",
+                "{\"n\":\"10\",\"s\":\"a\"}\n{\"s\":\"a\",\"n\":\"9\"}\n{\"n\":\"9\",\"s\":\"b\\n\"}\n",
+            ),
+            (
+                InputFormat::Csv(Csv { rows: Rows::Tsv, ..csv }),
+                fields("-k2,2n"),
+                "a,n\nx,9\n",
+                "a,n\ny,8\n",
+                "y\t8\nx\t9\n",
+            ),
+        ];
+        for (format, key, first, second, expected) in cases {
+            let points = split_points(vec![b"b".to_vec()], 2);
+            let order = PlannedOrder { order: TotalOrder { key, ..TotalOrder::default() }, points };
+            let parts = run(&Sort, &[], &[("file:///a", first), ("file:///b", second)], |step| {
+                (step.order, step.input_format) = (Some(Box::new(order)), format.clone());
+            });
+            assert_eq!(parts.expect("sorted").concat(), expected, "{format:?}");
         }
     }
 

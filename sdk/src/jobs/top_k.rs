@@ -4,14 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
+use gristmill_common::columns::{self, Column};
+use gristmill_common::format::InputFormat;
 use gristmill_common::limits;
 use gristmill_common::order::{SortKey, SortRule, TotalOrder};
 use gristmill_common::spec::StepSpec;
 
 use super::columns::{separator, split};
 use super::flags::{Flags, read};
+use super::named;
 use crate::typed::{Emit, Job, Lines, Mapper, Reducer, Values};
 
 /// The name of the job.
@@ -23,9 +26,14 @@ pub(super) struct TopFlags {
     #[arg(short = 'n', long = "count", value_name = "N", id = "top_count", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=limits::TOP_LINES))]
     count: u64,
 
-    /// The field whose value ranks a line, counted from 1, or `last` [default: the whole line]
-    #[arg(short = 'f', long = "field", value_name = "FIELD", id = "top_field", value_parser = field)]
-    field: Option<Field>,
+    /// The field whose value ranks a line, counted from 1, or `last`; of csv and ndjson a name or a number
+    /// [default: the whole line]
+    #[arg(short = 'f', long = "field", value_name = "FIELD", id = "top_field")]
+    field: Option<String>,
+
+    /// The column of records that are JSON, as JSON; what the command line makes of --field.
+    #[arg(long = "column", value_name = "JSON", id = "top_column", hide = true, conflicts_with = "top_field")]
+    column: Option<String>,
 
     /// Between fields; `\t` is a tab [default: a tab]
     #[arg(short = 'd', long = "field-separator", short_alias = 't', value_name = "TEXT", id = "top_delimiter")]
@@ -40,39 +48,50 @@ pub(super) struct TopFlags {
     text: bool,
 }
 
-/// Which field.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What ranks a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Field {
+    Whole,
     /// From 0.
     Nth(usize),
     Last,
-}
-
-fn field(text: &str) -> Result<Field, String> {
-    if text == "last" {
-        return Ok(Field::Last);
-    }
-    let number = text.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
-    number.map(Field::Nth).ok_or_else(|| "a number from 1, or `last`, is expected".to_owned())
+    /// Of a record that is JSON.
+    Column([Column; 1]),
 }
 
 impl TopFlags {
     /// The most frequent of `value TAB count`.
     pub(super) fn of_last_field(count: u64) -> Self {
-        Self { count, field: Some(Field::Last), delimiter: None, smallest: false, text: false }
+        Self { count, field: Some("last".to_owned()), column: None, delimiter: None, smallest: false, text: false }
     }
 
     pub(super) fn step(&self) -> StepSpec {
         let mut args = vec![format!("--count={}", self.count)];
-        match self.field {
-            None => {}
-            Some(Field::Last) => args.push("--field=last".to_owned()),
-            Some(Field::Nth(field)) => args.push(format!("--field={}", field + 1)),
-        }
+        args.extend(self.field.iter().map(|field| format!("--field={field}")));
+        args.extend(self.column.iter().map(|column| format!("--column={column}")));
         args.extend(self.delimiter.iter().map(|delimiter| format!("--field-separator={delimiter}")));
         args.extend(self.smallest.then(|| "--smallest".to_owned()));
         args.extend(self.text.then(|| "--text".to_owned()));
         StepSpec { args, partitions: Some(1), ..StepSpec::native(TOP_K) }
+    }
+}
+
+impl TopFlags {
+    fn field(&self) -> Result<Field> {
+        if let Some(json) = &self.column {
+            let column: Column = serde_json::from_str(json).context("--column is a column in JSON")?;
+            columns::check(std::slice::from_ref(&column), "--column")
+                .map_err(|problem| anyhow!("{}", problem.detail))?;
+            return Ok(Field::Column([Column { numeric: !self.text, reverse: false, ..column }]));
+        }
+        match self.field.as_deref() {
+            None => Ok(Field::Whole),
+            Some("last") => Ok(Field::Last),
+            Some(text) => {
+                let number = text.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+                number.map(Field::Nth).with_context(|| format!("`{text}`: a number from 1, or `last`, is expected"))
+            }
+        }
     }
 }
 
@@ -83,22 +102,32 @@ impl Flags for TopFlags {
 Examples:
   gristmill run top-k -d , -f 3 sales.csv                  the ten lines with the largest third field (as sort -t, -k3nr | head)
   gristmill run top-k -n 100 --smallest -f 2 times.tsv     the hundred fastest
+  gristmill run top-k --input-format csv --header -f amount sales.csv
+                                                           the ten rows with the largest amount, as JSON
   gristmill run count-by-field -f 1 --top 10 access.log    the ten most frequent values
 
 A line without the field ranks last, one that is no number as 0. In a job spec:
 {\"native\": \"top-k\", \"args\": [\"--count=10\", \"--field=3\", \"--field-separator=,\"], \"partitions\": 1}.";
 
-    fn steps(self) -> Result<Vec<StepSpec>, String> {
+    fn steps(&self, format: &InputFormat) -> Result<Vec<StepSpec>, String> {
         if self.delimiter.as_deref() == Some("") {
             return Err("an empty delimiter is between no fields".to_owned());
         }
-        Ok(vec![self.step()])
+        let mut flags = self.clone();
+        if let Some(text) = flags.field.take_if(|_| format.is_json()) {
+            let columns = named::listed(&text)?;
+            let [column] = &columns[..] else { return Err(format!("`{text}`: one column ranks a record")) };
+            flags.column = Some(serde_json::json!(column).to_string());
+        }
+        flags.field().map_err(|error| error.to_string())?;
+        Ok(vec![flags.step()])
     }
 }
 
 /// Keeps the best lines of a task.
 struct Best {
-    flags: TopFlags,
+    count: u64,
+    field: Field,
     delimiter: Vec<u8>,
     rule: SortRule,
     /// By rank and number, the best first.
@@ -110,22 +139,27 @@ struct Best {
 impl Best {
     fn new(args: &[String]) -> Result<Self> {
         let flags: TopFlags = read(args)?;
-        let key = if flags.text {
-            SortKey::Record
-        } else {
-            SortKey::Fields { options: "-n".to_owned(), separator: String::new() }
+        let field = flags.field()?;
+        let key = match &field {
+            Field::Column([column]) => SortKey::Columns(vec![column.clone()]),
+            Field::Whole | Field::Nth(_) | Field::Last if flags.text => SortKey::Record,
+            Field::Whole | Field::Nth(_) | Field::Last => {
+                SortKey::Fields { options: "-n".to_owned(), separator: String::new() }
+            }
         };
         let rule = SortRule::of(&TotalOrder { key, reverse: !flags.smallest, unique: false })?;
         let delimiter = separator(flags.delimiter.as_deref());
-        Ok(Self { flags, delimiter, rule, kept: BTreeMap::new(), seen: 0, rank: Vec::new() })
+        Ok(Self { count: flags.count, field, delimiter, rule, kept: BTreeMap::new(), seen: 0, rank: Vec::new() })
     }
 
     /// Writes what a line is ranked by: lines without the field come behind all others.
     fn rank(&mut self, line: &[u8]) {
-        let value = match self.flags.field {
-            None => Some(line),
-            Some(Field::Nth(nth)) => split(line, &self.delimiter).nth(nth),
-            Some(Field::Last) => split(line, &self.delimiter).last(),
+        let value = match &self.field {
+            Field::Whole => Some(line),
+            Field::Nth(nth) => split(line, &self.delimiter).nth(*nth),
+            Field::Last => split(line, &self.delimiter).last(),
+            // The rule looks for the value itself.
+            Field::Column(column) => columns::find(column, line).first().is_some_and(Option::is_some).then_some(line),
         };
         self.rank.clear();
         self.rank.push(u8::from(value.is_none()));
@@ -142,7 +176,7 @@ impl Mapper for Best {
     fn map(&mut self, line: &[u8], _: &mut Emit<'_, [u8], [u8]>) -> Result<()> {
         self.rank(line);
         self.seen += 1;
-        let is_full = self.kept.len() as u64 >= self.flags.count;
+        let is_full = self.kept.len() as u64 >= self.count;
         if is_full && self.kept.last_key_value().is_some_and(|((worst, _), _)| *worst <= self.rank) {
             return Ok(());
         }
@@ -217,6 +251,13 @@ mod tests {
             sorted.sort_by(|left, right| right.cmp(left));
             assert_eq!(found(&["--text"]), text(sorted));
         }
+        let rows = [("file:///a", "{\"n\":9}\n{\"n\":\"10\"}\n"), ("file:///b", "{\"m\":99}\n{\"n\":-1}")];
+        let found = |more: &[&str]| {
+            let args = [&["--column={\"name\":\"n\"}", "--count=3"], more].concat();
+            run(&top_k(), &args, &rows, |step| step.reduces = 1).expect("found").concat()
+        };
+        assert_eq!(found(&[]), "{\"n\":\"10\"}\n{\"n\":9}\n{\"n\":-1}\n");
+        assert_eq!(found(&["--smallest"]), "{\"n\":-1}\n{\"n\":9}\n{\"n\":\"10\"}\n");
         let job = top_k();
         let bad = |arg: &str| gristmill_worker::program::Program::check(&job, &[arg.to_owned()]).expect_err(arg);
         assert!(bad("--field=0").contains("from 1"), "{}", bad("--field=0"));

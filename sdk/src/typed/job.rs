@@ -84,9 +84,13 @@ impl<M> Stages<M, Uncombined, Print> {
 }
 
 impl<M: MapSide, R> Stages<M, Uncombined, R> {
-    /// Adds a combiner.
+    /// Adds a combiner. A job whose keys are [`Grouped`](crate::codec::Grouped) has none, and does not compile with one.
     #[must_use]
     pub fn combine<C: Combiner<M::Value>>(self, combiner: C) -> Stages<M, Folded<C>, R> {
+        const {
+            let is_plain = <M::Key as Key>::GROUP.is_none();
+            assert!(is_plain, "a job whose keys are `Grouped` has no combiner: one value of a group has no order");
+        }
         let folding = Folded(Arc::new(combiner));
         Stages { mapper: self.mapper, folding, reducer: self.reducer, check: self.check }
     }
@@ -98,7 +102,15 @@ impl<M, F> Stages<M, F, Print> {
         self,
         make: impl Fn(&[String]) -> R + Send + Sync + 'static,
     ) -> Stages<M, F, Reduced<R>> {
-        let reducer: Make<Reduced<R>> = Box::new(move |args| Ok(Reduced(make(args))));
+        self.try_reduce(move |args| Ok(make(args)))
+    }
+
+    /// As [`Stages::reduce`] for a reducer that the arguments may be wrong for. They are checked when the job is submitted.
+    pub fn try_reduce<R: Reducer + 'static>(
+        self,
+        make: impl Fn(&[String]) -> Result<R> + Send + Sync + 'static,
+    ) -> Stages<M, F, Reduced<R>> {
+        let reducer: Make<Reduced<R>> = Box::new(move |args| make(args).map(Reduced));
         Stages { mapper: self.mapper, folding: self.folding, reducer, check: self.check }
     }
 }

@@ -7,7 +7,8 @@ use anyhow::Result;
 use gristmill_common::Reason;
 use gristmill_common::reason::bounded;
 use gristmill_worker::data::{
-    self, Accumulate, Collector, Group, MapFunction, NoCombiner, ReduceFunction, Start, Unit,
+    self, Accumulate, Collector, Group, MapFunction, NoCombiner, Partitioner, ReduceFunction, Shuffle, Start, Unit,
+    partition_of,
 };
 use gristmill_worker::program::{MapTask, Program, ReduceTask, TaskDone};
 
@@ -46,7 +47,14 @@ where
     fn map(&self, args: &[String], task: MapTask<'_>) -> Result<TaskDone, Reason> {
         let mapper = (self.0.mapper)(args).map_err(|error| unmakeable(&error))?;
         let text = write_record::<M::Key, M::Value>;
-        data::map(task, &mut TypedMap(mapper), self.0.folding.accumulate(), text)
+        match M::Key::GROUP {
+            None => data::map(task, &mut TypedMap(mapper), self.0.folding.accumulate(), text),
+            Some(group) => {
+                let by_group = move |key: &[u8], _: &[u8], count: u32| partition_of(&key[..group(key)], count);
+                let shuffle = Shuffle { partitioner: Partitioner::Function(Arc::new(by_group)), combine: None };
+                data::map_shuffled(task, &mut TypedMap(mapper), shuffle, text)
+            }
+        }
     }
 
     fn reduce(&self, args: &[String], task: ReduceTask<'_>) -> Result<TaskDone, Reason> {
@@ -87,6 +95,8 @@ struct TypedReduce<R, K: ?Sized, V: ?Sized> {
 }
 
 impl<K: Key + ?Sized, V: Value + ?Sized, R: ReduceSide<K, V>> ReduceFunction for TypedReduce<R, K, V> {
+    const GROUP: Option<fn(&[u8]) -> usize> = K::GROUP;
+
     fn reduce(&mut self, key: &[u8], group: &mut dyn Group, out: &mut data::Lines) -> Result<()> {
         let mut values = Values::new(group);
         self.side.reduce(K::decode(key)?, &mut values, &mut Lines::new(out))?;

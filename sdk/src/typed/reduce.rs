@@ -32,6 +32,19 @@ impl<'a, V: Value + ?Sized> Values<'a, V> {
         }
     }
 
+    /// As [`Values::next_ref`], of a job whose keys are [`Grouped`](crate::codec::Grouped): the second half of the value's key
+    /// too.
+    pub fn next_ordered<S: Key + ?Sized>(&mut self) -> Option<(S::Decoded<'_>, V::Decoded<'_>)> {
+        let (order, value) = self.group.next_record()?;
+        match S::decode(order).and_then(|order| Ok((order, V::decode(value)?))) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                self.failed = Some(error);
+                None
+            }
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), BadEncoding> {
         self.failed.map_or(Ok(()), Err)
     }

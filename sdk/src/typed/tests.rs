@@ -17,6 +17,9 @@ use gristmill_worker::skip::Skips;
 
 use super::*;
 
+/// Texts or tags, by the names of files.
+type Named<'a> = &'a [(&'a str, &'a str)];
+
 struct Texts<'a>(&'a [(&'a str, &'a str)]);
 
 impl Inputs for Texts<'_> {
@@ -33,7 +36,18 @@ pub(crate) fn run(
     files: &[(&str, &str)],
     change: impl FnOnce(&mut PlannedStep),
 ) -> Result<Vec<String>, Reason> {
-    run_mixed(job, job, args, files, change)
+    run_tagged(job, args, files, &[], change)
+}
+
+/// As [`run`], with tags for some of the files.
+pub(crate) fn run_tagged(
+    job: &dyn Program,
+    args: &[&str],
+    files: &[(&str, &str)],
+    tags: &[(&str, &str)],
+    change: impl FnOnce(&mut PlannedStep),
+) -> Result<Vec<String>, Reason> {
+    run_mixed(job, job, args, files, tags, change)
 }
 
 fn run_mixed(
@@ -41,6 +55,7 @@ fn run_mixed(
     reducing: &dyn Program,
     args: &[&str],
     files: &[(&str, &str)],
+    tags: &[(&str, &str)],
     change: impl FnOnce(&mut PlannedStep),
 ) -> Result<Vec<String>, Reason> {
     let args: Vec<String> = args.iter().map(ToString::to_string).collect();
@@ -59,9 +74,9 @@ fn run_mixed(
         part_form: PartForm::Run,
     };
     change(&mut step);
-    let runs = run_step(job, reducing, &args, files, &step);
+    let runs = run_step(job, reducing, &args, (files, tags), &step);
     step.part_form = PartForm::File;
-    let finished = run_step(job, reducing, &args, files, &step);
+    let finished = run_step(job, reducing, &args, (files, tags), &step);
     assert_eq!(runs, finished, "a finished part is the text of a run");
     runs
 }
@@ -70,7 +85,7 @@ fn run_step(
     job: &dyn Program,
     reducing: &dyn Program,
     args: &[String],
-    files: &[(&str, &str)],
+    (files, tags): (Named<'_>, Named<'_>),
     step: &PlannedStep,
 ) -> Result<Vec<String>, Reason> {
     let dir = tempfile::tempdir().expect("a directory");
@@ -80,7 +95,9 @@ fn run_step(
     let skips = Skips::none();
     for (index, (url, text)) in files.iter().enumerate() {
         let bytes = text.len() as u64;
-        let file = PinnedFile { url: (*url).into(), bytes, version: "1".into(), compression: Compression::None };
+        let tag = tags.iter().find(|(name, _)| name == url).map(|(_, tag)| (*tag).to_owned());
+        let (version, compression) = ("1".into(), Compression::None);
+        let file = PinnedFile { url: (*url).into(), bytes, version, compression, tag };
         let pieces = vec![InputPiece { index: index as u32, file: &file, start: 0, end: bytes }];
         job.map(
             args,
@@ -269,7 +286,7 @@ fn records_of_another_build_are_refused_not_misread() {
     }
     // Words have no two fields: the reduce of this build cannot read what the map of that one wrote.
     let (old, new) = (Job::from(Job::map(|_| Words)), Job::from(Job::map(|_| Measures)));
-    let reason = run_mixed(&old, &new, &[], &FILES, |_| {}).expect_err("another encoding");
+    let reason = run_mixed(&old, &new, &[], &FILES, &[], |_| {}).expect_err("another encoding");
     assert!(reason.to_string().contains("another build"), "{reason}");
 }
 

@@ -4,6 +4,8 @@ mod a_damaged_output_is_made_again;
 mod a_failed_task_replays_here;
 mod a_flaky_worker_is_quarantined;
 mod a_full_disk_sends_attempts_elsewhere;
+mod a_hot_partition_is_named;
+mod a_join_is_that_of_join;
 mod a_sort_is_one_order;
 mod abort_of_a_map_is_contained;
 mod an_older_data_directory_goes_on;

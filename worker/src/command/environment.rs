@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::program::TAG_VARIABLE;
 use gristmill_common::program::Command;
 use gristmill_common::{Fence, JobId, Stage, TaskName};
 
@@ -40,6 +41,8 @@ pub(super) struct Attempt<'a> {
     pub(super) directory: &'a Path,
     /// What is read of which file, of a map of files: URL, first byte, length.
     pub(super) input: Option<(String, u64, u64)>,
+    /// The tag of the input that it is of.
+    pub(super) tag: Option<&'a str>,
 }
 
 /// Returns all variables; those of the job win.
@@ -109,6 +112,7 @@ impl Attempt<'_> {
             all.push(("mapreduce_map_input_start", start.to_string()));
             all.push(("mapreduce_map_input_length", length.to_string()));
         }
+        all.extend(self.tag.map(|tag| (TAG_VARIABLE, tag.to_owned())));
         all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
@@ -140,6 +144,7 @@ mod tests {
             reduces: 7,
             directory: Path::new("/work"),
             input,
+            tag: Some("orders"),
         };
         of(&command, &attempt).into_iter().collect()
     }
@@ -173,6 +178,7 @@ mod tests {
             ("map_input_file", "store://in.txt"),
             ("mapreduce_map_input_start", "5"),
             ("mapreduce_map_input_length", "60"),
+            ("gristmill_input_tag", "orders"),
             ("TMPDIR", "/work/tmp"),
         ];
         for (name, value) in expected {

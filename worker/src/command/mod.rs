@@ -184,6 +184,7 @@ impl Program for CommandProgram {
             reduces: task.step.reduces,
             directory: &directory,
             input,
+            tag: task.input.tag(),
         };
         let watch =
             Watch { position: Arc::clone(&task.position), cancel: Arc::clone(&task.cancel), log: task.log.clone() };
@@ -217,6 +218,7 @@ impl Program for CommandProgram {
             reduces: task.step.reduces,
             directory: &directory,
             input: None,
+            tag: None,
         };
         let watch =
             Watch { position: Arc::clone(&task.position), cancel: Arc::clone(&task.cancel), log: task.log.clone() };

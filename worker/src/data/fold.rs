@@ -45,11 +45,19 @@ pub(super) struct Groups<S> {
     records: u64,
     failed: Option<RunError>,
     position: Arc<Position>,
+    /// How many bytes of a key are the group's; all when absent.
+    group: Option<fn(&[u8]) -> usize>,
 }
 
 impl<S: Source> Groups<S> {
     pub(super) fn new(source: S, position: Arc<Position>) -> Self {
-        Self { source, key: Vec::new(), at: At::Boundary, started: false, records: 0, failed: None, position }
+        let (key, at) = (Vec::new(), At::Boundary);
+        Self { source, key, at, started: false, records: 0, failed: None, position, group: None }
+    }
+
+    /// Groups by the beginnings of keys.
+    pub(super) fn by(self, group: Option<fn(&[u8]) -> usize>) -> Self {
+        Self { group, ..self }
     }
 
     /// Returns the records read so far.
@@ -86,7 +94,9 @@ impl<S: Source> Groups<S> {
             return Ok(false);
         }
         self.key.clear();
-        self.key.extend_from_slice(self.source.key());
+        let key = self.source.key();
+        let length = self.group.map_or(key.len(), |group| group(key).min(key.len()));
+        self.key.extend_from_slice(&key[..length]);
         self.at = At::Fresh;
         Ok(true)
     }
@@ -118,8 +128,14 @@ impl<S: Source> Groups<S> {
                 self.at = At::End;
             }
             Ok(()) if self.at == At::End => {}
-            Ok(()) => self.at = if self.source.key() == self.key { At::Fresh } else { At::Boundary },
+            Ok(()) => self.at = if self.is_same() { At::Fresh } else { At::Boundary },
         }
+    }
+
+    #[inline]
+    fn is_same(&self) -> bool {
+        let key = self.source.key();
+        if self.group.is_some() { key.starts_with(&self.key) } else { key == self.key }
     }
 
     /// Folds all accumulators of the group into one.
@@ -157,5 +173,10 @@ impl<S: Source> Group for Groups<S> {
         }
         self.at = At::Taken;
         Some(self.source.value())
+    }
+
+    fn next_record(&mut self) -> Option<(&[u8], &[u8])> {
+        self.next_value()?;
+        Some((self.source.key().get(self.key.len()..).unwrap_or_default(), self.source.value()))
     }
 }

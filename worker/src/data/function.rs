@@ -23,6 +23,8 @@ pub struct Start<'a> {
     pub name: &'a str,
     /// Byte offset of the range, or the first number of generated records.
     pub offset: u64,
+    /// The tag of the input that the file is of.
+    pub tag: Option<&'a str>,
 }
 
 /// The map function of a program.
@@ -118,10 +120,19 @@ impl Accumulate for NoCombiner {
 pub trait Group {
     /// Returns the next encoded value; `None` at the end, and when reading failed, which ends the attempt.
     fn next_value(&mut self) -> Option<&[u8]>;
+
+    /// As [`Group::next_value`]; what its key has behind the group's, and the value.
+    fn next_record(&mut self) -> Option<(&[u8], &[u8])> {
+        Some((&[], self.next_value()?))
+    }
 }
 
 /// The reduce function of a program.
 pub trait ReduceFunction {
+    /// How many bytes of a key say which group its record is of; `None`: all of them. No such beginning may be the beginning
+    /// of another, and without a combiner only.
+    const GROUP: Option<fn(&[u8]) -> usize> = None;
+
     /// Called once for each key, in key order. Values that it does not take are skipped.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use gristmill_common::format::InputFormat;
+use gristmill_common::plan::PinnedFile;
 use gristmill_common::program::Kind;
 use gristmill_common::{Reason, limits};
 use memchr::memchr_iter;
@@ -132,13 +133,20 @@ struct Attempt<'m, M> {
 
 impl<M: MapFunction> Attempt<'_, M> {
     /// Enters a range that is this much of the task's input.
-    fn enter(&mut self, spot: Spot, name: &str, offset: u64, length: u64) -> Result<(), Reason> {
+    fn enter(&mut self, spot: Spot, start: &Start<'_>, length: u64) -> Result<(), Reason> {
+        let &Start { name, offset, .. } = start;
         self.out.enter(Arc::from(name));
         // A command that is killed was at some record before this one, nobody knows which.
         let spot = if self.skips.is_rough() { Spot::Nowhere } else { spot };
         self.out.position().enter_span(spot, offset, length);
-        let started = self.mapper.start(&Start { name, offset }, &mut self.out);
+        let started = self.mapper.start(start, &mut self.out);
         started.map_err(|error| failure::user(&error, Some(self.out.place())))
+    }
+
+    fn enter_piece(&mut self, piece: &InputPiece<'_>) -> Result<(), Reason> {
+        let PinnedFile { url, tag, .. } = piece.file;
+        let start = Start { name: url, offset: piece.start, tag: tag.as_deref() };
+        self.enter(Spot::File(piece.index), &start, piece.end - piece.start)
     }
 
     fn read_piece(&mut self, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<(), Reason> {
@@ -158,7 +166,7 @@ impl<M: MapFunction> Attempt<'_, M> {
 
     fn read_lines(&mut self, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<(), Reason> {
         let Some(mut blocks) = input::open(piece, inputs, self.buffer_bytes)? else { return Ok(()) };
-        self.enter(Spot::File(piece.index), &piece.file.url, piece.start, piece.end - piece.start)?;
+        self.enter_piece(piece)?;
         loop {
             match blocks.next_block() {
                 Ok(Some(block)) => self.map_block(&block)?,
@@ -180,7 +188,7 @@ impl<M: MapFunction> Attempt<'_, M> {
         let Some(mut records) = records::open(self.format, piece, inputs, self.skips, self.is_raw)? else {
             return Ok(());
         };
-        self.enter(Spot::File(piece.index), &piece.file.url, piece.start, piece.end - piece.start)?;
+        self.enter_piece(piece)?;
         while let Some(batch) = records.next_batch()? {
             self.map_batch(batch)?;
             self.out.position().tick();
@@ -211,7 +219,8 @@ impl<M: MapFunction> Attempt<'_, M> {
     }
 
     fn read_generated(&mut self, first: u64, count: u64) -> Result<(), Reason> {
-        self.enter(Spot::Generated, "generated records", first, count)?;
+        let start = Start { name: "generated records", offset: first, tag: None };
+        self.enter(Spot::Generated, &start, count)?;
         let end = first.saturating_add(count);
         let mut block = Vec::new();
         for start in (first..end).step_by(GENERATED_RECORDS as usize) {
@@ -255,7 +264,7 @@ impl<M: MapFunction> Attempt<'_, M> {
 
     fn read_part(&mut self, part: u32, text: Box<dyn Read + Send + '_>) -> Result<(), Reason> {
         let name = format!("part {part} of the step before");
-        self.enter(Spot::Part(part), &name, 0, 0)?;
+        self.enter(Spot::Part(part), &Start { name: &name, offset: 0, tag: None }, 0)?;
         let mut blocks = Blocks::whole(text);
         while let Some(block) = blocks.next_block().map_err(|error| input::explain_part(&name, error))? {
             self.map_block(&block)?;
@@ -323,7 +332,7 @@ impl<M: MapFunction> Attempt<'_, M> {
         let at = (!self.skips.is_careful()).then(|| self.out.place());
         finished.map_err(|error| failure::user(&error, at))?;
         let (summary, counters) = self.out.finish()?;
-        Ok(TaskDone { summary, records_in: self.records, counters })
+        Ok(TaskDone { summary, records_in: self.records, bytes_in: 0, counters })
     }
 }
 

@@ -7,7 +7,6 @@
 mod collect;
 mod combine_run;
 mod counters;
-mod csv;
 mod failure;
 mod fold;
 mod function;

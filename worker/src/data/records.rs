@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use gristmill_common::csv::{Parsed, Parser, push_json};
 use gristmill_common::format::{Csv, InputFormat, Rows};
 use gristmill_common::plan::PinnedFile;
 use gristmill_common::{Place, Reason, limits};
@@ -13,7 +14,6 @@ use memchr::memchr;
 use memchr::memmem::Finder;
 use serde::de::IgnoredAny;
 
-use super::csv::{Parsed, Parser, push_json};
 use super::input::{self, BUFFER_BYTES, BlockError, Opened};
 use super::window::Window;
 use crate::program::{InputPiece, Inputs};

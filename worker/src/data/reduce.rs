@@ -1,6 +1,5 @@
 //! Runs one reduce attempt: merges the sections of its partition, groups by key, and gives each group to the reducer.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -118,7 +117,7 @@ impl<'a> Passes<'a> {
             }
             part.push_unkeyed(if joined { merge.joined() } else { merge.value() })?;
         }
-        Ok(TaskDone { summary: part.finish()?, records_in: records, counters: BTreeMap::new() })
+        Ok(TaskDone { summary: part.finish()?, records_in: records, ..TaskDone::default() })
     }
 
     fn inputs(&self, mut sections: Vec<Section>) -> Vec<Input> {
@@ -196,7 +195,7 @@ impl<'a> Passes<'a> {
         mut lines: Lines,
     ) -> Result<TaskDone, Reason> {
         let (readers, origins): (Vec<_>, Vec<_>) = inputs.into_iter().map(|input| (input.reader, input.origin)).unzip();
-        let mut groups = Groups::new(Merge::new(readers), Arc::clone(&self.position));
+        let mut groups = Groups::new(Merge::new(readers), Arc::clone(&self.position)).by(R::GROUP);
         let mut one = OneValue::default();
         let mut key = Vec::new();
         let name = self.place().file;
@@ -228,7 +227,7 @@ impl<'a> Passes<'a> {
         let at = (!self.skips.is_careful()).then(|| self.place());
         reducer.finish(&mut lines).map_err(|error| failure::user(&error, at))?;
         let (summary, counters) = lines.finish()?;
-        Ok(TaskDone { summary, records_in: groups.records(), counters })
+        Ok(TaskDone { summary, records_in: groups.records(), bytes_in: 0, counters })
     }
 
     fn next_group<S: Source>(&self, groups: &mut Groups<Merge<S>>, origins: &[Origin]) -> Result<bool, Reason> {

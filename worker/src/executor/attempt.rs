@@ -370,7 +370,8 @@ impl<'a> Attempts<'a> {
         if output.records > 0 || batch.grant.stage == Stage::Reduce {
             self.clean();
         }
-        Ok(Done { output, records_in: done.records_in, took_ms: 0, counters: done.counters, skipped })
+        let TaskDone { records_in, bytes_in, counters, .. } = done;
+        Ok(Done { output, records_in, bytes_in, took_ms: 0, counters, skipped })
     }
 
     fn program(&self, step: &PlannedStep, token: &str) -> Result<Arc<dyn Program>, Reason> {
@@ -494,6 +495,7 @@ impl<'a> Attempts<'a> {
             peers: &mut self.peers,
         };
         let sections = finder.all(&batch.token, &batch.grant, task, table)?;
+        let bytes_in = sections.iter().map(|section| section.len).sum();
         let reduce = ReduceTask {
             job: batch.grant.job,
             name: batch.grant.task(task),
@@ -507,7 +509,9 @@ impl<'a> Attempts<'a> {
             cancel: Arc::clone(&self.cancel),
             skips,
         };
-        guarded(|| program.reduce(&step.args, reduce)).unwrap_or_else(|message| Err(self.panicked(message, None)))
+        let done = guarded(|| program.reduce(&step.args, reduce));
+        let done = done.unwrap_or_else(|message| Err(self.panicked(message, None)))?;
+        Ok(TaskDone { bytes_in, ..done })
     }
 
     fn panicked(&self, message: String, splits: Option<&SplitsAnswer>) -> Reason {

@@ -318,7 +318,8 @@ fn breaking(status: StatusCode, bytes: &'static [u8]) -> Response {
 }
 
 fn stored(bytes: u64) -> PinnedFile {
-    PinnedFile { url: "store://in/a".into(), bytes, version: "1".into(), compression: Compression::None }
+    let (url, version, compression) = ("store://in/a".into(), "1".into(), Compression::None);
+    PinnedFile { url, bytes, version, compression, tag: None }
 }
 
 fn read_stored(scripted: &Scripted, bytes: u64) -> io::Result<String> {

@@ -15,7 +15,7 @@ use super::locate::Locate;
 use crate::data::{
     self, Collector, CombineRun, Combined, Group, Lines, MapFunction, ReduceFunction, Shuffle, Start, Unit,
 };
-use crate::program::{MapInput, MapTask, Program, ReadFailed, ReduceTask, TaskDone};
+use crate::program::{MapInput, MapTask, Program, ReadFailed, ReduceTask, TAG_VARIABLE, TaskDone};
 use crate::streaming::{Peer, PeerOfRun, StreamCombine, StreamMap, StreamReduce, shuffle_partitioner, write_line};
 
 /// Bytes of records that are gathered for a call.
@@ -74,7 +74,10 @@ impl WasmProgram {
     }
 
     fn map_recipe(&self, task: &MapTask<'_>) -> Option<Recipe> {
-        let settings = self.settings(&self.wasm.mapper, task.name, &task.cancel);
+        let mut settings = self.settings(&self.wasm.mapper, task.name, &task.cancel);
+        if !self.wasm.env.contains_key(TAG_VARIABLE) {
+            settings.env.extend(task.input.tag().map(|tag| (TAG_VARIABLE.to_owned(), tag.to_owned())));
+        }
         let loaded = Arc::clone(self.mapper.as_ref()?);
         Some(Recipe { loaded, role: Role::Map, settings, log: task.log.clone() })
     }

@@ -63,7 +63,7 @@ pub(super) async fn inputs(client: &Client, inputs: &[Where], uploads: &mut Uplo
             }
             Where::Local(path) => {
                 for (name, file) in local_files(path)? {
-                    all.push(uploads.file(number, &name, &file).await?);
+                    all.push(Input::Url(uploads.file(number, &name, &file).await?));
                 }
             }
         }

@@ -101,3 +101,35 @@ fn a_task_has_a_story() {
         "{told}"
     );
 }
+
+#[test]
+fn a_hot_partition_is_named_while_the_job_runs_and_when_it_is_over() {
+    let mut world = World::new();
+    let job = world.submit_spec(spec(1));
+    world.tell(Command::FinishPlan { job, result: Ok(summary(&[(1, 5)])) });
+    let mut worker = world.worker("h", 1);
+    let answer = world.answered(&mut worker);
+    let name = worker.grants(&answer)[0];
+    worker.done(&name, Location::Store);
+    let mut answer = world.answered(&mut worker);
+    for records in [1_000, 40_000, 2_000, 0, 1_500] {
+        let name = worker.grants(&answer)[0];
+        let done = Done { records_in: records, bytes_in: records * 10, ..made(Location::Store) };
+        worker.report(&name, name.tasks, Ended::Done(done));
+        answer = world.answered(&mut worker);
+        if records == 2_000 {
+            let all = lines(&world, job);
+            assert!(all.contains("partition 1 of step 0 is hot: its reduce read 40,000 records (390.6 KiB)"), "{all}");
+            assert!(all.contains("the median one 2,000 records") && all.contains("a combiner"), "{all}");
+        }
+    }
+    let view = world.scheduler.job_view(job, world.now).unwrap();
+    let spread = view.stages[1].spread.expect("of the reduces");
+    assert_eq!((spread.partitions, spread.records, spread.hottest.partition), (5, [0, 1_500, 40_000], 1));
+    assert_eq!(view.stages[0].spread, None);
+    let output = OutputView { url: "/out".to_owned(), bytes: 1, records: 1, parts: 5 };
+    world.tell(Command::FinishCommit { job, output });
+    let listed = world.scheduler.jobs(&Default::default(), None, 10, world.now).unwrap();
+    assert_eq!(listed.jobs[0].stages[1].spread, Some(spread), "kept when the tasks are forgotten");
+    assert!(lines(&world, job).contains("partition 1 of step 0 is hot"), "{}", lines(&world, job));
+}

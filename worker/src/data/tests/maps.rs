@@ -162,6 +162,21 @@ fn a_table_that_grew_spills_and_starts_small_again() {
     assert!(found.iter().all(|(_, _, value)| value == b"1+1"));
 }
 
+/// Why no job with a combiner needs its hot key split (decision 0017).
+#[test]
+fn a_hot_key_is_one_record_of_each_map_whatever_it_spills() {
+    let line = |i: u32| if i.is_multiple_of(2) { "hot=1\n".to_owned() } else { format!("k{i}=1\n") };
+    let text: String = (0..40_000).map(line).collect();
+    let files = Files::of(&[text.as_bytes()]);
+    for (budget, combine, expected) in [(16 << 20, true, 1), (64 << 10, true, 1), (64 << 10, false, 20_000)] {
+        let bench = Bench { buffer_bytes: 64 << 10, ..Bench::new() };
+        let step = PlannedStep { sort_budget_bytes: budget, combine, ..step(4) };
+        bench.map(&step, pieces(&files), &mut Words::default(), Some(FloatSum)).expect("done");
+        let hot = records_of(&bench.run()).iter().filter(|(_, key, _)| key == b"hot").count();
+        assert_eq!(hot, expected, "budget {budget}, combine: {combine}");
+    }
+}
+
 #[test]
 fn keys_of_all_lengths_are_kept_apart_in_the_table() {
     // Keys of 0 to 40 bytes, some of zeros, so that padding could be taken for a key.

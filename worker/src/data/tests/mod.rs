@@ -33,7 +33,7 @@ impl Files {
 
     fn and(mut self, content: &[u8], compression: Compression) -> Self {
         let url = format!("file:///in/{}", self.0.len());
-        let pinned = PinnedFile { url, bytes: content.len() as u64, version: "1".into(), compression };
+        let pinned = PinnedFile { url, bytes: content.len() as u64, version: "1".into(), compression, tag: None };
         self.0.push((pinned, content.to_vec()));
         self
     }

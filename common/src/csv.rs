@@ -3,12 +3,12 @@
 //! A field that begins with a quote goes to the quote that is not written twice; any other goes to the next delimiter or
 //! line end, and a quote in it is a character like others. Rows end at LF or CRLF.
 
-use gristmill_common::format::{Csv, Rows};
+use crate::format::{Csv, Rows};
 use memchr::{memchr, memchr2};
 
 /// What was found at the beginning of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Parsed {
+pub enum Parsed {
     /// A row of so many bytes, its line end included. An empty line is one without fields.
     Row(usize),
     /// No row; the next one begins behind so many bytes.
@@ -18,7 +18,8 @@ pub(super) enum Parsed {
 }
 
 /// Takes rows apart.
-pub(super) struct Parser {
+#[derive(Clone, Debug)]
+pub struct Parser {
     delimiter: u8,
     quote: u8,
     multiline: bool,
@@ -35,14 +36,16 @@ struct Field {
 }
 
 impl Parser {
-    pub(super) fn new(csv: &Csv) -> Self {
+    /// Makes the parser of a format that was checked.
+    #[must_use]
+    pub fn new(csv: &Csv) -> Self {
         let one = |text: &str, other| text.bytes().next().unwrap_or(other);
         let (delimiter, quote) = (one(&csv.delimiter, b','), one(&csv.quote, b'"'));
         Self { delimiter, quote, multiline: csv.multiline, fields: Vec::new() }
     }
 
     /// Looks for the row at the beginning of the bytes.
-    pub(super) fn parse(&mut self, bytes: &[u8], at_end: bool) -> Parsed {
+    pub fn parse(&mut self, bytes: &[u8], at_end: bool) -> Parsed {
         self.fields.clear();
         match bytes {
             [] => return Parsed::Open,
@@ -124,12 +127,13 @@ impl Parser {
     }
 
     /// How many fields the row has that was found last.
-    pub(super) fn count(&self) -> usize {
+    #[must_use]
+    pub fn count(&self) -> usize {
         self.fields.len()
     }
 
     /// The fields of the row that was found last in these bytes.
-    pub(super) fn fields<'p>(&'p self, row: &'p [u8]) -> impl Iterator<Item = Vec<u8>> + 'p {
+    pub fn fields<'p>(&'p self, row: &'p [u8]) -> impl Iterator<Item = Vec<u8>> + 'p {
         self.fields.iter().map(|field| {
             let text = &row[field.start..field.end];
             if !field.is_escaped {
@@ -150,13 +154,7 @@ impl Parser {
     ///
     /// # Errors
     /// When it cannot be written so.
-    pub(super) fn write(
-        &self,
-        row: &[u8],
-        names: Option<&[String]>,
-        rows: Rows,
-        out: &mut Vec<u8>,
-    ) -> Result<(), String> {
+    pub fn write(&self, row: &[u8], names: Option<&[String]>, rows: Rows, out: &mut Vec<u8>) -> Result<(), String> {
         match rows {
             Rows::Ndjson => self.write_json(row, names, out),
             Rows::Tsv => {
@@ -190,7 +188,7 @@ impl Parser {
 }
 
 /// Appends a JSON string.
-pub(super) fn push_json(text: &str, out: &mut Vec<u8>) {
+pub fn push_json(text: &str, out: &mut Vec<u8>) {
     // Writing a string into memory cannot fail.
     let _ = serde_json::to_writer(out, text);
 }
