@@ -193,7 +193,8 @@ pub fn push_json(text: &str, out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(out, text);
 }
 
-fn push_escaped(field: &[u8], out: &mut Vec<u8>) {
+/// Appends a field of a TSV row.
+pub fn push_escaped(field: &[u8], out: &mut Vec<u8>) {
     for &byte in field {
         match byte {
             b'\t' => out.extend_from_slice(b"\\t"),

@@ -27,6 +27,8 @@ pub enum InputFormat {
     Ndjson(Ndjson),
     /// Rows of fields, as RFC 4180 has them.
     Csv(Csv),
+    /// Rows of Parquet files.
+    Parquet(Parquet),
 }
 
 /// Text that ends at a delimiter.
@@ -79,14 +81,25 @@ pub struct Csv {
     pub rows: Rows,
 }
 
+/// Rows of Parquet files.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Parquet {
+    /// The columns that are read, in this order; all of the file when there are none.
+    pub columns: Vec<String>,
+    /// What user code is given of a row.
+    pub rows: Rows,
+}
+
 /// What user code is given of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rows {
-    /// A JSON object of strings, named by the header; an array of strings without one.
+    /// A JSON object, named by the header or the columns; an array for CSV without a header. CSV has strings only.
     #[default]
     Ndjson,
-    /// Fields with tabs between; a tab, line feed, carriage return or backslash in a field is `\t`, `\n`, `\r`, `\\`.
+    /// Fields with tabs between; a tab, line feed, carriage return or backslash in a field is `\t`, `\n`, `\r`, `\\`, and a
+    /// column without a value `\N`.
     Tsv,
 }
 
@@ -133,7 +146,7 @@ impl InputFormat {
         match self {
             Self::Lines(_) => self.is_plain_lines(),
             Self::KeyValue(_) | Self::Ndjson(_) => true,
-            Self::WholeFile(_) | Self::Fixed(_) | Self::Csv(_) => false,
+            Self::WholeFile(_) | Self::Fixed(_) | Self::Csv(_) | Self::Parquet(_) => false,
         }
     }
 
@@ -148,7 +161,9 @@ impl InputFormat {
             Self::Csv(csv) if csv.multiline => {
                 Some("quoted fields may hold line feeds; if none does, say `\"multiline\": false` (--no-multiline)")
             }
-            Self::Lines(_) | Self::Fixed(_) | Self::KeyValue(_) | Self::Ndjson(_) | Self::Csv(_) => None,
+            Self::Lines(_) | Self::Fixed(_) | Self::KeyValue(_) | Self::Ndjson(_) | Self::Csv(_) | Self::Parquet(_) => {
+                None
+            }
         }
     }
 
@@ -164,6 +179,7 @@ impl InputFormat {
         match self {
             Self::Ndjson(_) => true,
             Self::Csv(csv) => csv.rows == Rows::Ndjson,
+            Self::Parquet(parquet) => parquet.rows == Rows::Ndjson,
             Self::Lines(_) | Self::WholeFile(_) | Self::Fixed(_) | Self::KeyValue(_) => false,
         }
     }
@@ -174,7 +190,7 @@ impl InputFormat {
         match self {
             Self::Lines(lines) => lines.delimiter.as_bytes(),
             Self::Fixed(_) | Self::WholeFile(_) => b"",
-            Self::KeyValue(_) | Self::Ndjson(_) | Self::Csv(_) => b"\n",
+            Self::KeyValue(_) | Self::Ndjson(_) | Self::Csv(_) | Self::Parquet(_) => b"\n",
         }
     }
 
@@ -188,6 +204,7 @@ impl InputFormat {
             Self::KeyValue(_) => "key_value",
             Self::Ndjson(_) => "ndjson",
             Self::Csv(_) => "csv",
+            Self::Parquet(_) => "parquet",
         }
     }
 
@@ -214,6 +231,7 @@ impl InputFormat {
                 Ok(())
             }
             Self::Csv(csv) => csv.check(),
+            Self::Parquet(parquet) => parquet.check(),
             Self::WholeFile(_) | Self::Ndjson(_) => Ok(()),
         }
     }
@@ -232,6 +250,20 @@ impl Csv {
             return Err(Problem::at("/input_format/csv/quote", "it is the delimiter too"));
         }
         Ok(())
+    }
+}
+
+impl Parquet {
+    fn check(&self) -> Result<(), Problem> {
+        let at = "/input_format/parquet/columns";
+        if self.columns.len() > limits::COLUMNS {
+            return Err(Problem::at(at, format!("at most {} are allowed", limits::COLUMNS)));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        match self.columns.iter().find(|name| !seen.insert(name.as_str())) {
+            Some(name) => Err(Problem::at(at, format!("`{name}` is named twice"))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub const PROTOCOL_THAT_FINISHES_PARTS: u32 = 3;
 pub const PROTOCOL_THAT_READS_TAGS: u32 = 3;
 /// First version whose workers sort records of formats other than lines.
 pub const PROTOCOL_THAT_SORTS_FORMATS: u32 = 3;
+/// First version whose workers read parts of packed files, and Parquet.
+pub const PROTOCOL_THAT_READS_BLOCKS: u32 = 3;
 
 /// Tasks in one job: keeps the scheduler's tables under 300 MiB at 300 bytes per task.
 pub const TASKS_PER_JOB: u64 = 1_000_000;
@@ -116,6 +118,27 @@ pub const LINE_BYTES: usize = 64 << 20;
 pub const INPUT_RATIO: u64 = 5_000;
 /// What any packed input file may unpack to, in bytes.
 pub const INPUT_SLACK_BYTES: u64 = 1 << 30;
+/// Blocks or frames of a packed file that the planner looks at, to cut it: 256 GiB of BGZF, a minute of small reads.
+pub const PACKED_BLOCKS: u64 = 4 << 20;
+/// Bytes of a Zstandard frame in which the planner looks for its end: what is larger is hardly worth a cut behind it.
+pub const FRAME_WALK_BYTES: u64 = 64 << 20;
+/// Frames of a seekable Zstandard file that is cut: their table is read at once.
+pub const SEEK_TABLE_FRAMES: u64 = 1 << 20;
+/// The footer of a Parquet file, in bytes: it takes some ten times as much in memory. A hundred columns of a thousand row
+/// groups with statistics fit.
+pub const PARQUET_FOOTER_BYTES: usize = 16 << 20;
+/// Elements of all lists in a Parquet footer: memory is taken for as many as a list claims to have.
+pub const PARQUET_ELEMENTS: u64 = 1 << 20;
+/// A page of a Parquet file, packed and unpacked, in bytes: other tools write pages of up to 100 MB.
+pub const PARQUET_PAGE_BYTES: usize = 256 << 20;
+/// Columns of a Parquet file that a spec names.
+pub const COLUMNS: usize = 10_000;
+/// Read ahead of all columns of a Parquet file together, in bytes.
+pub const PARQUET_WINDOWS_BYTES: u64 = 32 << 20;
+/// Read ahead of one column at most, in bytes.
+pub const PARQUET_WINDOW_BYTES: u64 = 1 << 20;
+/// Read ahead of one column at least, in bytes.
+pub const PARQUET_WINDOW_MIN_BYTES: u64 = 64 << 10;
 /// Window of a Zstandard frame, as a power of two: a reader holds one.
 pub const ZSTD_WINDOW_LOG: u32 = 27;
 /// Target size of a split, in bytes, when the input is large (spec: `split.bytes`).

@@ -60,12 +60,14 @@ pub enum Compression {
     /// As they are: can be cut at line starts.
     #[default]
     None,
-    /// gzip, perhaps of several members: one split reads the whole file.
+    /// gzip, perhaps of several members.
     Gzip,
     /// bzip2, perhaps of several streams.
     Bzip2,
     /// Zstandard, perhaps of several frames.
     Zstd,
+    /// Zstandard as pzstd writes it: the size of each frame stands before it, but not how much the frame holds.
+    Pzstd,
     /// LZ4 frames.
     Lz4,
 }
@@ -78,7 +80,7 @@ impl Compression {
             Self::None => "none",
             Self::Gzip => "gzip",
             Self::Bzip2 => "bzip2",
-            Self::Zstd => "zstd",
+            Self::Zstd | Self::Pzstd => "zstd",
             Self::Lz4 => "lz4",
         }
     }
@@ -178,6 +180,28 @@ pub struct Piece {
     pub start: u64,
     /// Byte after the last one.
     pub end: u64,
+    /// Where it is in the file unpacked, of a packed file that is cut: `start` and `end` are then edges of its blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacked: Option<Unpacked>,
+}
+
+impl Piece {
+    /// Makes a range of a file that is not cut inside a block.
+    #[must_use]
+    pub fn new(file: u32, start: u64, end: u64) -> Self {
+        Self { file, start, end, unpacked: None }
+    }
+}
+
+/// A range of a packed file, unpacked. Records whose delimiter before them begins in it are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unpacked {
+    /// Offset of its first byte.
+    pub start: u64,
+    /// Offset behind its last byte; `None` at the file's end, and where only unpacking tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<u64>,
 }
 
 /// The input of one map task.
@@ -255,6 +279,15 @@ impl Plan {
 
     /// Returns the first version of the exchange whose workers can run it.
     fn protocol(&self) -> u32 {
+        let is_pzstd = |file: &PinnedFile| file.compression == Compression::Pzstd;
+        let is_cut = match &self.splits {
+            Splits::Files(splits) => splits.iter().flatten().any(|piece| piece.unpacked.is_some()),
+            Splits::Generated { .. } => false,
+        };
+        let is_parquet = self.head.steps.iter().any(|step| matches!(step.input_format, InputFormat::Parquet(_)));
+        if is_cut || is_parquet || self.head.files.iter().any(is_pzstd) {
+            return limits::PROTOCOL_THAT_READS_BLOCKS;
+        }
         let is_newer = |file: &PinnedFile| !matches!(file.compression, Compression::None | Compression::Gzip);
         if self.head.files.iter().any(|file| file.tag.is_some()) {
             return limits::PROTOCOL_THAT_READS_TAGS;

@@ -411,6 +411,9 @@ impl JobSpec {
             _ if matches!(format, InputFormat::WholeFile(_)) => {
                 refuse("", "each file is one record of `whole_file`: there is nothing to sort in it".to_owned())
             }
+            _ if matches!(format, InputFormat::Parquet(_)) => {
+                refuse("", "a sort of `parquet` is not built: write its rows as JSON lines first, and sort these".to_owned())
+            }
             SortKey::Columns(_) if !format.is_json() => {
                 let hint = "`ndjson` and rows of `csv` that are given as JSON have columns; use `fields`";
                 refuse("/key/columns", format!("records of `{word}` have no columns here: {hint}"))

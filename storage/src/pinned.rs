@@ -50,8 +50,8 @@ pub fn compression_of(name: &str, head: &[u8]) -> Result<Compression, StorageErr
     match head {
         [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
-        // Files of pzstd begin with a skippable frame of four bytes.
-        [0x50..=0x5f, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, _, _, _, _, 0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
+        // A skippable frame of four bytes, the size of the frame behind it.
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, _, _, _, _, 0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Pzstd),
         [0x04, 0x22, 0x4d, 0x18, ..] => Ok(Compression::Lz4),
         [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..] if bzip2(rest) => Ok(Compression::Bzip2),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use gristmill_common::plan::{PinnedFile, PlannedStep};
+use gristmill_common::plan::{PinnedFile, PlannedStep, Unpacked};
 use gristmill_common::{Fence, JobId, Reason, TaskName};
 use gristmill_runs::RunSummary;
 
@@ -99,6 +99,16 @@ pub struct InputPiece<'a> {
     pub start: u64,
     /// Byte after the last one.
     pub end: u64,
+    /// Where it is in the file unpacked, of a packed file that is cut.
+    pub unpacked: Option<Unpacked>,
+}
+
+impl InputPiece<'_> {
+    /// Offset of what is read first, in the file unpacked.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.unpacked.map_or(self.start, |unpacked| unpacked.start)
+    }
 }
 
 /// What a map attempt reads.

@@ -143,7 +143,7 @@ fn attempt<M: MapFunction, C: Accumulate>(text: &[u8], scratch: &Path, mut mappe
         fence: Fence(1),
         step: &step,
         input: MapInput::Pieces {
-            pieces: vec![InputPiece { index: 0, file: &file, start: 0, end: bytes }],
+            pieces: vec![InputPiece { index: 0, file: &file, start: 0, end: bytes, unpacked: None }],
             inputs: &Memory(text),
         },
         output: &scratch.join("output"),

@@ -1,11 +1,16 @@
 //! Cuts files into splits of about equal size, in order, every byte once.
 //!
 //! All files laid end to end are cut at equal distances; a cut that falls inside a packed file, or close to the edge of
-//! a plain one, moves to the nearer edge. So many small files share a split, a large one is cut into several, and no
-//! split at the end is tiny. A cut may fall inside a line: a line belongs to the split in which it starts.
+//! a plain one, moves to the nearer edge; in a packed file whose blocks are known, to the edge of a block. So many small
+//! files share a split, a large one is cut into several, and no split at the end is tiny. A cut may fall inside a line: a
+//! line belongs to the split in which it starts.
+
+use std::collections::BTreeMap;
 
 use gristmill_common::limits;
-use gristmill_common::plan::{Compression, Piece, PinnedFile};
+use gristmill_common::plan::{Compression, Piece, PinnedFile, Unpacked};
+
+use super::packed::{Between, Edges};
 
 /// A cut moves to the edge of a file that is closer than this part of a split: not worth another open.
 const SLACK: u64 = 16;
@@ -24,29 +29,57 @@ pub(super) fn count(total: u64, bytes: Option<u64>) -> u64 {
     count.max(1)
 }
 
+/// Returns where the packed files would be cut if they could be cut anywhere, by the index of the file.
+pub(super) fn wanted(files: &[PinnedFile], count: u64) -> BTreeMap<usize, Vec<u64>> {
+    let total: u64 = files.iter().map(|file| file.bytes).sum();
+    let mut wanted = BTreeMap::<usize, Vec<u64>>::new();
+    let (mut next, mut offset) = (1, 0);
+    for (index, file) in files.iter().enumerate() {
+        let end = offset + file.bytes;
+        while next < count && cut_at(total, count, next) < end {
+            if file.compression != Compression::None {
+                wanted.entry(index).or_default().push(cut_at(total, count, next) - offset);
+            }
+            next += 1;
+        }
+        offset = end;
+    }
+    wanted
+}
+
+fn cut_at(total: u64, count: u64, n: u64) -> u64 {
+    // u128: the product of two u64 fits.
+    (u128::from(total) * u128::from(n) / u128::from(count.max(1))) as u64
+}
+
 /// Cuts the files into about `count` splits; at least one, perhaps an empty one. Empty files are in no split. Packed files
-/// stay whole, and all files where `whole` says so.
-pub(super) fn cut(files: &[PinnedFile], count: u64, whole: bool) -> Vec<Vec<Piece>> {
+/// without edges stay whole, and all files where `whole` says so.
+pub(super) fn cut(files: &[PinnedFile], count: u64, whole: bool, edges: &BTreeMap<usize, Edges>) -> Vec<Vec<Piece>> {
     let total: u64 = files.iter().map(|file| file.bytes).sum();
     let slack = total / count.max(1) / SLACK;
-    // u128: the product of two u64 fits.
-    let cut_at = |n: u64| (u128::from(total) * u128::from(n) / u128::from(count.max(1))) as u64;
     let mut splits = vec![Vec::new()];
     let (mut next, mut offset) = (1, 0);
     for (index, file) in files.iter().enumerate() {
         let end = offset + file.bytes;
         let mut start = offset;
-        let whole = whole || file.compression != Compression::None;
-        while next < count && cut_at(next) < end {
-            let at = moved(cut_at(next), offset, end, whole, slack);
-            push(&mut splits, index, whole, start - offset..at.max(start) - offset);
+        let inside = match edges.get(&index) {
+            _ if whole => Inside::Uncut,
+            Some(edges) => Inside::Edges(edges),
+            None if file.compression == Compression::None => Inside::Anywhere,
+            None => Inside::Uncut,
+        };
+        // Files are at most `INPUT_FILES`.
+        let push = |splits: &mut Vec<Vec<Piece>>, range| push(splits, index as u32, file, inside, range);
+        while next < count && cut_at(total, count, next) < end {
+            let at = moved(cut_at(total, count, next), offset, end, inside, slack);
+            push(&mut splits, start - offset..at.max(start) - offset);
             start = at.max(start);
             if splits.last().is_some_and(|split| !split.is_empty()) {
                 splits.push(Vec::new());
             }
             next += 1;
         }
-        push(&mut splits, index, whole, start - offset..end - offset);
+        push(&mut splits, start - offset..end - offset);
         offset = end;
     }
     if splits.len() > 1 && splits.last().is_some_and(Vec::is_empty) {
@@ -55,13 +88,23 @@ pub(super) fn cut(files: &[PinnedFile], count: u64, whole: bool) -> Vec<Vec<Piec
     share_files(splits)
 }
 
+/// Where a file may be cut.
+#[derive(Clone, Copy)]
+enum Inside<'e> {
+    Anywhere,
+    Uncut,
+    Edges(&'e Edges),
+}
+
 /// Gives each file splits of its own: a command is told the file that it reads (`mapreduce_map_input_file`), as by Hadoop,
 /// which never packs files.
 pub(super) fn apart(splits: Vec<Vec<Piece>>) -> Vec<Vec<Piece>> {
-    if splits.iter().all(|split| split.len() <= 1) {
+    let is_apart = |split: &Vec<Piece>| split.first().map(|piece| piece.file) == split.last().map(|piece| piece.file);
+    if splits.iter().all(is_apart) {
         return splits;
     }
-    splits.into_iter().flatten().map(|piece| vec![piece]).collect()
+    let of_files = splits.iter().flat_map(|split| split.chunk_by(|one, next| one.file == next.file));
+    of_files.map(<[Piece]>::to_vec).collect()
 }
 
 /// Cuts splits where the tag of their files changes: a program is told one.
@@ -82,25 +125,52 @@ pub(super) fn by_tag(splits: Vec<Vec<Piece>>, files: &[PinnedFile]) -> Vec<Vec<P
 }
 
 /// Moves a cut to an edge of the file it falls in, where it may not or need not be inside.
-fn moved(at: u64, start: u64, end: u64, whole: bool, slack: u64) -> u64 {
+fn moved(at: u64, start: u64, end: u64, inside: Inside<'_>, slack: u64) -> u64 {
+    let at = match inside {
+        Inside::Edges(edges) => match edges.at.get(edges.at.partition_point(|edge| edge.packed < at - start)) {
+            Some(edge) => start + edge.packed,
+            None => return end,
+        },
+        Inside::Anywhere | Inside::Uncut => at,
+    };
     let (before, after) = (at - start, end - at);
     let nearer = if before < after { start } else { end };
-    if whole || before.min(after) < slack { nearer } else { at }
+    if matches!(inside, Inside::Uncut) || before.min(after) < slack { nearer } else { at }
 }
 
-fn push(splits: &mut [Vec<Piece>], file: usize, whole: bool, range: std::ops::Range<u64>) {
-    debug_assert!(!whole || range.is_empty() || range.start == 0);
-    if let Some(split) = splits.last_mut().filter(|_| !range.is_empty()) {
-        // Files are at most `INPUT_FILES`.
-        split.push(Piece { file: file as u32, start: range.start, end: range.end });
+fn push(splits: &mut [Vec<Piece>], index: u32, file: &PinnedFile, inside: Inside<'_>, range: std::ops::Range<u64>) {
+    let Some(split) = splits.last_mut().filter(|_| !range.is_empty()) else { return };
+    let whole = range.start == 0 && range.end == file.bytes;
+    match inside {
+        Inside::Edges(edges) if edges.between == Between::Frames => {
+            let inner = edges.at.iter().map(|edge| edge.packed).filter(|at| range.start < *at && *at < range.end);
+            let mut start = range.start;
+            for end in inner.chain([range.end]) {
+                let unpacked = Unpacked { start: unpacked_at(edges, start), end: None };
+                split.push(Piece { unpacked: Some(unpacked), ..Piece::new(index, start, end) });
+                start = end;
+            }
+        }
+        Inside::Edges(edges) if edges.between == Between::Blocks && !whole => {
+            let end = (range.end < file.bytes).then(|| unpacked_at(edges, range.end));
+            let unpacked = Unpacked { start: unpacked_at(edges, range.start), end };
+            split.push(Piece { unpacked: Some(unpacked), ..Piece::new(index, range.start, range.end) });
+        }
+        Inside::Edges(_) | Inside::Anywhere | Inside::Uncut => split.push(Piece::new(index, range.start, range.end)),
     }
+}
+
+/// The offset of what is unpacked behind an edge, or behind the file's start.
+fn unpacked_at(edges: &Edges, packed: u64) -> u64 {
+    let found = edges.at.binary_search_by_key(&packed, |edge| edge.packed);
+    found.ok().and_then(|index| edges.at.get(index)).map_or(0, |edge| edge.unpacked)
 }
 
 /// A split for each file that is not empty; at least one, perhaps an empty one.
 pub(super) fn each(files: &[PinnedFile]) -> Vec<Vec<Piece>> {
     let filled = files.iter().enumerate().filter(|(_, file)| file.bytes > 0);
     // Files are at most `INPUT_FILES`.
-    let splits = filled.map(|(index, file)| vec![Piece { file: index as u32, start: 0, end: file.bytes }]);
+    let splits = filled.map(|(index, file)| vec![Piece::new(index as u32, 0, file.bytes)]);
     let splits: Vec<_> = splits.collect();
     if splits.is_empty() { vec![Vec::new()] } else { splits }
 }
@@ -141,7 +211,7 @@ mod tests {
 
     fn spread(sizes: &[u64], bytes: Option<u64>) -> Vec<u64> {
         let files = plain(sizes);
-        self::sizes(&cut(&files, count(sizes.iter().sum(), bytes), false))
+        self::sizes(&cut(&files, count(sizes.iter().sum(), bytes), false, &BTreeMap::new()))
     }
 
     #[test]
@@ -160,7 +230,7 @@ mod tests {
 
     #[test]
     fn each_file_of_a_command_has_splits_of_its_own() {
-        let alone = |sizes: &[u64], count| self::sizes(&apart(cut(&plain(sizes), count, false)));
+        let alone = |sizes: &[u64], count| self::sizes(&apart(cut(&plain(sizes), count, false, &BTreeMap::new())));
         assert_eq!(alone(&[10, 0, 20, 30], 1), [10, 20, 30]);
         assert_eq!(alone(&[100, 5, 100], 2), [100, 5, 100]);
         assert_eq!(alone(&[], 1), [0]);
@@ -192,7 +262,7 @@ mod tests {
     fn packed_files_stay_whole() {
         let gzip = |bytes| file(bytes, Compression::Gzip);
         let files = [gzip(5_000), file(1_000, Compression::None), gzip(10), gzip(10), gzip(900)];
-        let splits = cut(&files, count(6_920, Some(500)), false);
+        let splits = cut(&files, count(6_920, Some(500)), false, &BTreeMap::new());
         for piece in splits.iter().flatten().filter(|piece| piece.file != 1) {
             assert_eq!((piece.start, piece.end), (0, files[piece.file as usize].bytes), "{splits:?}");
         }
@@ -207,14 +277,14 @@ mod tests {
                 file(sizes[1], Compression::Gzip),
                 file(sizes[2], Compression::None),
             ];
-            assert_eq!(self::sizes(&cut(&files, 2, false)), expected);
+            assert_eq!(self::sizes(&cut(&files, 2, false, &BTreeMap::new())), expected);
         }
     }
 
     #[test]
     fn files_stay_whole_where_the_format_says_so() {
         let files = plain(&[5_000, 0, 1_000, 40]);
-        let splits = cut(&files, count(6_040, Some(500)), true);
+        let splits = cut(&files, count(6_040, Some(500)), true, &BTreeMap::new());
         for piece in splits.iter().flatten() {
             assert_eq!((piece.start, piece.end), (0, files[piece.file as usize].bytes), "{splits:?}");
         }
@@ -225,7 +295,7 @@ mod tests {
     #[test]
     fn a_split_opens_only_so_many_files() {
         let files = plain(&vec![1; limits::FILES_PER_SPLIT + 1]);
-        let splits = cut(&files, 1, false);
+        let splits = cut(&files, 1, false, &BTreeMap::new());
         assert_eq!(splits.iter().map(Vec::len).collect::<Vec<_>>(), [5_001, 5_000]);
     }
 
@@ -240,7 +310,7 @@ mod tests {
                 .collect();
             let total: u64 = files.iter().map(|file| file.bytes).sum();
             let count = count(total, bytes);
-            let splits = cut(&files, count, false);
+            let splits = cut(&files, count, false, &BTreeMap::new());
             prop_assert!(splits.len() as u64 <= count);
             prop_assert!(!splits.is_empty());
             prop_assert!(splits.len() == 1 || splits.iter().all(|split| !split.is_empty()));

@@ -36,7 +36,7 @@ pub(super) async fn cut(
         let mut start = 0;
         for end in cuts.at {
             // Files are at most `INPUT_FILES`.
-            splits.push(vec![Piece { file: index as u32, start, end }]);
+            splits.push(vec![Piece::new(index as u32, start, end)]);
             start = end;
         }
     }

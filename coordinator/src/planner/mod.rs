@@ -4,19 +4,24 @@
 //! crash gives the same bytes. It also looks at the output's name, so that a job does not run for hours to find it taken.
 //! What blocks runs off the async threads.
 
+mod columns;
 mod cuts;
 mod inputs;
 mod lines;
+mod packed;
+mod ranges;
 mod sample;
 mod sampled;
+mod zstd_frames;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gristmill_common::format::InputFormat;
 use gristmill_common::order::PlannedOrder;
 use gristmill_common::plan::{PartForm, PinnedFile, Plan, PlanHead, PlanSummary, PlannedStep, Splits};
 use gristmill_common::program::Kind;
-use gristmill_common::spec::{Generated, Input, StepSpec};
+use gristmill_common::spec::{Generated, Input, OnBadRecord, StepSpec};
 use gristmill_common::{Code, JobId, JobSpec, Problem, limits};
 use gristmill_storage::{Location, Roots, StorageError};
 
@@ -113,7 +118,17 @@ async fn cut(spec: &JobSpec, files: &[PinnedFile], store: &Store, roots: &Roots)
     let count = cuts::count(total, spec.split.bytes);
     let pointer = if spec.split.bytes.is_some() { "/split/bytes" } else { "/inputs" };
     check_tasks(count, pointer, "give more bytes to a split")?;
-    let splits = cuts::cut(files, count, spec.input_format.uncut().is_some());
+    let whole = spec.input_format.uncut().is_some();
+    // A damaged archive is left out whole: one task has to have seen all of it.
+    let edges = if let InputFormat::Parquet(parquet) = &spec.input_format {
+        columns::find(files, parquet, store, roots).await?
+    } else if whole || spec.on_bad_record != OnBadRecord::Fail {
+        BTreeMap::new()
+    } else {
+        let found = packed::find(files, cuts::wanted(files, count), &spec.input_format, store, roots).await;
+        found.map_err(|error| misplaced(&error, "/inputs".to_owned()))?
+    };
+    let splits = cuts::cut(files, count, whole, &edges);
     let is_command = spec.steps.first().is_some_and(|step| step.program().kind() == Kind::Command);
     let splits = if is_command { cuts::apart(splits) } else { cuts::by_tag(splits, files) };
     check_tasks(splits.len() as u64, pointer, "give more bytes to a split")?;

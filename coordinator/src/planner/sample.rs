@@ -123,7 +123,9 @@ async fn read(file: &PinnedFile, place: Place, store: &Store, roots: &Roots) -> 
         Compression::None => bytes,
         Compression::Gzip => unpacked(MultiGzDecoder::new(&*bytes)),
         Compression::Bzip2 => unpacked(MultiBzDecoder::new(&*bytes)),
-        Compression::Zstd => zstd::stream::read::Decoder::new(&*bytes).map(unpacked).unwrap_or_default(),
+        Compression::Zstd | Compression::Pzstd => {
+            zstd::stream::read::Decoder::new(&*bytes).map(unpacked).unwrap_or_default()
+        }
         Compression::Lz4 => unpacked(FrameDecoder::new(&*bytes)),
     })
 }

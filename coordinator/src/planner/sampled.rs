@@ -67,7 +67,7 @@ impl<'f> Taker<'f> {
             }
             InputFormat::Csv(csv) => self.each_row(csv, text, offset, take),
             // Nobody sorts these.
-            InputFormat::WholeFile(_) => {}
+            InputFormat::WholeFile(_) | InputFormat::Parquet(_) => {}
         }
     }
 

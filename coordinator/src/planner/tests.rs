@@ -105,7 +105,7 @@ async fn large_files_are_cut_and_packed_ones_are_not() {
     let mut spec = spec(&[world.url("plain"), world.url("packed")]);
     spec.split.bytes = Some(2_500);
     let (plan, _) = planned(&world, &spec).await.expect("planned");
-    let piece = |file, start, end| Some(SplitInput::Files(vec![Piece { file, start, end }]));
+    let piece = |file, start, end| Some(SplitInput::Files(vec![Piece::new(file, start, end)]));
     assert_eq!(plan.head.steps[0].maps, 5);
     assert_eq!(plan.split(0, 0), piece(0, 0, 2_500));
     assert_eq!(plan.split(0, 3), piece(0, 7_500, 10_000));
@@ -332,4 +332,101 @@ async fn a_sort_is_planned_with_points_from_all_of_its_input() {
     let (plan, _) = planned(&world, &spec).await.expect("planned");
     let points = &plan.head.steps[0].order.as_ref().expect("an order").points;
     assert_eq!(points.iter().map(|point| String::from_utf8_lossy(&point.0)).collect::<Vec<_>>(), ["323", "549", "774"]);
+}
+
+#[tokio::test]
+async fn packed_files_are_cut_where_their_blocks_are_known() {
+    use gristmill_common::plan::Unpacked;
+    let world = World::new();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/formats");
+    for name in ["lines.bgzf", "lines.frames.zstd", "lines.seekable.zstd", "lines.pzstd", "lines.gzip"] {
+        let bytes = fs::read(fixtures.join(name)).expect("a fixture");
+        write(&world, name, &bytes);
+        world.upload(name, &bytes).await;
+        let mut spec = spec(&[world.url(name)]);
+        spec.split.bytes = Some(300);
+        let (plan, summary) = planned(&world, &spec).await.expect("planned");
+        let Splits::Files(here) = plan.splits.clone() else { panic!("{:?}", plan.splits) };
+        spec.inputs = vec![Input::Url(format!("store://{name}"))];
+        let (stored, _) = planned(&world, &spec).await.expect("planned");
+        assert_eq!(stored.splits, plan.splits, "{name}: here as in the store");
+        let pieces: Vec<Piece> = here.iter().flatten().copied().collect();
+        assert_eq!(pieces.first().map(|piece| piece.start), Some(0));
+        assert_eq!(pieces.last().map(|piece| piece.end), Some(bytes.len() as u64));
+        assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start), "{pieces:?}");
+        if name == "lines.gzip" {
+            assert_eq!((here.len(), summary.protocol, pieces[0].unpacked), (1, 0, None));
+            continue;
+        }
+        assert!(here.len() >= 3, "{name} is cut into {}", here.len());
+        assert_eq!(
+            summary.protocol,
+            limits::PROTOCOL_THAT_READS_BLOCKS,
+            "older workers would read all of it for each piece"
+        );
+        assert_eq!(pieces[0].unpacked.map(|unpacked| unpacked.start), Some(0));
+        let ends = |piece: &Piece| piece.unpacked.and_then(|unpacked: Unpacked| unpacked.end).is_some();
+        assert!(name == "lines.pzstd" || pieces[..pieces.len() - 1].iter().all(ends), "{pieces:?}");
+        spec.inputs = vec![Input::Url(world.url(name))];
+        spec.on_bad_record = OnBadRecord::Skip(1);
+        let (whole, _) = planned(&world, &spec).await.expect("planned");
+        assert_eq!(whole.splits, Splits::Files(vec![vec![Piece::new(0, 0, bytes.len() as u64)]]), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn parquet_files_are_cut_between_row_groups_and_must_be_alike() {
+    use gristmill_common::format::Parquet;
+    let world = World::new();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/formats");
+    for name in ["typed.zstd.parquet", "typed.none.parquet", "duckdb.parquet", "nested.parquet"] {
+        let bytes = fs::read(fixtures.join(name)).expect("a fixture");
+        write(&world, name, &bytes);
+        world.upload(name, &bytes).await;
+    }
+    write(&world, "text", b"no Parquet file");
+    write(&world, "empty", b"");
+    write(&world, "packed", b"\x1f\x8b and so on");
+    let of = |names: &[&str], columns: &[&str]| {
+        let mut spec = spec(&names.iter().map(|name| world.url(name)).collect::<Vec<_>>());
+        let columns = columns.iter().map(|name| (*name).to_owned()).collect();
+        spec.input_format = InputFormat::Parquet(Parquet { columns, ..Parquet::default() });
+        spec.split.bytes = Some(2_500);
+        spec
+    };
+    let (plan, summary) = planned(&world, &of(&["typed.zstd.parquet"], &[])).await.expect("planned");
+    assert_eq!((plan.head.steps[0].maps, summary.protocol), (3, limits::PROTOCOL_THAT_READS_BLOCKS));
+    let mut stored = of(&[], &[]);
+    stored.inputs = vec![Input::Url("store://typed.zstd.parquet".into())];
+    assert_eq!(planned(&world, &stored).await.expect("planned").0.splits, plan.splits);
+    planned(&world, &of(&["typed.zstd.parquet", "typed.none.parquet"], &[])).await.expect("alike");
+    planned(&world, &of(&["duckdb.parquet", "typed.none.parquet"], &["name", "id"])).await.expect("alike in these");
+
+    let at = "/input_format/parquet";
+    let two = of(&["typed.none.parquet", "duckdb.parquet"], &[]);
+    refused(&world, &two, Code::Invalid, at, "duckdb.parquet has the column `even` where the other one has `small`")
+        .await;
+    refused(&world, &two, Code::Invalid, at, "typed.none.parquet").await;
+    let unknown = of(&["typed.none.parquet", "duckdb.parquet"], &["id", "price"]);
+    refused(
+        &world,
+        &unknown,
+        Code::Invalid,
+        "/input_format/parquet/columns",
+        "duckdb.parquet: it has no column `price`",
+    )
+    .await;
+    refused(&world, &of(&["nested.parquet"], &[]), Code::Unsupported, at, "`tags` is nested").await;
+    refused(
+        &world,
+        &of(&["duckdb.parquet", "text"], &["id"]),
+        Code::Invalid,
+        at,
+        "text, at byte 7: it does not end as",
+    )
+    .await;
+    refused(&world, &of(&["empty"], &[]), Code::Invalid, at, "empty, at byte 0: it is too short").await;
+    refused(&world, &of(&["packed"], &[]), Code::Invalid, at, "packed is packed with gzip").await;
+    let twice = of(&["duckdb.parquet"], &["id", "id"]);
+    assert!(twice.check().is_err());
 }

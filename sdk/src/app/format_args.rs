@@ -1,7 +1,7 @@
 //! What the inputs hold, on the command line of `run` and `submit`.
 
 use clap::{Args, ValueEnum};
-use gristmill_common::format::{Csv, Fixed, InputFormat, KeyValue, Lines, Ndjson, Rows, WholeFile};
+use gristmill_common::format::{Csv, Fixed, InputFormat, KeyValue, Lines, Ndjson, Parquet, Rows, WholeFile};
 
 use super::exit::Usage;
 
@@ -25,7 +25,11 @@ pub struct FormatArgs {
     #[arg(long)]
     pub no_multiline: bool,
 
-    /// What programs are given of a csv row: a JSON text, or fields with tabs between
+    /// Columns of Parquet files that are read, with commas between [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub columns: Vec<String>,
+
+    /// What programs are given of a row of csv or Parquet: a JSON text, or fields with tabs between
     #[arg(long, value_name = "FORM")]
     pub rows: Option<RowForm>,
 
@@ -45,6 +49,8 @@ pub enum Kind {
     Ndjson,
     /// A row of fields
     Csv,
+    /// A row of a Parquet file
+    Parquet,
     /// All of a file, which is a task
     WholeFile,
 }
@@ -62,11 +68,16 @@ impl FormatArgs {
     /// Says whether anything of it is given.
     #[must_use]
     pub fn is_given(&self) -> bool {
-        self.input_format.is_some() || self.delimiter.is_some() || self.records_of.is_some() || self.is_of_csv()
+        self.input_format.is_some()
+            || self.delimiter.is_some()
+            || self.records_of.is_some()
+            || self.is_of_csv()
+            || self.rows.is_some()
+            || !self.columns.is_empty()
     }
 
     fn is_of_csv(&self) -> bool {
-        self.header || self.no_multiline || self.rows.is_some()
+        self.header || self.no_multiline
     }
 
     /// Returns the format; what the values may be is checked with the spec.
@@ -76,7 +87,13 @@ impl FormatArgs {
     pub fn format(&self) -> Result<InputFormat, Usage> {
         let kind = self.input_format;
         if self.is_of_csv() && kind != Some(Kind::Csv) {
-            return Err(Usage("--header, --no-multiline and --rows are for --input-format csv".to_owned()));
+            return Err(Usage("--header and --no-multiline are for --input-format csv".to_owned()));
+        }
+        if self.rows.is_some() && !matches!(kind, Some(Kind::Csv | Kind::Parquet)) {
+            return Err(Usage("--rows is for --input-format csv and parquet".to_owned()));
+        }
+        if !self.columns.is_empty() && kind != Some(Kind::Parquet) {
+            return Err(Usage("--columns is for --input-format parquet".to_owned()));
         }
         let delimiter = self.delimiter.as_deref().map(unescaped);
         if let Some(bytes) = self.records_of {
@@ -94,17 +111,24 @@ impl FormatArgs {
             (Some(Kind::Csv), delimiter) => InputFormat::Csv(self.csv(delimiter)),
             (Some(Kind::Ndjson), None) => InputFormat::Ndjson(Ndjson {}),
             (Some(Kind::WholeFile), None) => InputFormat::WholeFile(WholeFile {}),
-            (Some(Kind::Ndjson | Kind::WholeFile), Some(_)) => {
+            (Some(Kind::Parquet), None) => {
+                InputFormat::Parquet(Parquet { columns: self.columns.clone(), rows: self.row_form() })
+            }
+            (Some(Kind::Ndjson | Kind::WholeFile | Kind::Parquet), Some(_)) => {
                 return Err(Usage("--delimiter is for lines, key-value and csv".to_owned()));
             }
         })
     }
 
-    fn csv(&self, delimiter: Option<String>) -> Csv {
-        let rows = match self.rows {
+    fn row_form(&self) -> Rows {
+        match self.rows {
             None | Some(RowForm::Ndjson) => Rows::Ndjson,
             Some(RowForm::Tsv) => Rows::Tsv,
-        };
+        }
+    }
+
+    fn csv(&self, delimiter: Option<String>) -> Csv {
+        let rows = self.row_form();
         let plain = Csv { header: self.header, multiline: !self.no_multiline, rows, ..Csv::default() };
         match delimiter {
             None => plain,
@@ -149,6 +173,11 @@ mod tests {
         let csv = FormatArgs { input_format: Some(Kind::Csv), header: true, delimiter: Some(";".to_owned()), ..none() };
         let expected = Csv { header: true, delimiter: ";".to_owned(), ..Csv::default() };
         assert_eq!(csv.format().expect("csv"), InputFormat::Csv(expected));
+        let parquet = FormatArgs { input_format: Some(Kind::Parquet), columns: vec!["a".to_owned()], ..none() };
+        let expected = Parquet { columns: vec!["a".to_owned()], ..Parquet::default() };
+        assert_eq!(parquet.format().expect("parquet"), InputFormat::Parquet(expected));
+        assert!(FormatArgs { columns: vec!["a".to_owned()], ..none() }.format().is_err());
+        assert!(FormatArgs { rows: Some(RowForm::Tsv), ..none() }.format().is_err());
         assert!(FormatArgs { header: true, ..none() }.format().is_err());
         assert!(
             FormatArgs { input_format: Some(Kind::Ndjson), delimiter: Some(";".into()), ..none() }.format().is_err()

@@ -98,7 +98,7 @@ fn run_step(
         let tag = tags.iter().find(|(name, _)| name == url).map(|(_, tag)| (*tag).to_owned());
         let (version, compression) = ("1".into(), Compression::None);
         let file = PinnedFile { url: (*url).into(), bytes, version, compression, tag };
-        let pieces = vec![InputPiece { index: index as u32, file: &file, start: 0, end: bytes }];
+        let pieces = vec![InputPiece { index: index as u32, file: &file, start: 0, end: bytes, unpacked: None }];
         job.map(
             args,
             MapTask {

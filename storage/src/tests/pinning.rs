@@ -47,7 +47,7 @@ fn packing_is_told_by_bytes_and_not_by_names() {
     assert_eq!(kind("bzh.txt", b"BZh9 is a text\n").expect("text"), Compression::None);
     let packed: [(Compression, &[u8]); 6] = [
         (Compression::Zstd, b"\x28\xb5\x2f\xfd\x04\x00"),
-        (Compression::Zstd, b"\x50\x2a\x4d\x18\x04\0\0\0\x12\0\0\0\x28\xb5\x2f\xfd\x04\x00"),
+        (Compression::Pzstd, b"\x50\x2a\x4d\x18\x04\0\0\0\x12\0\0\0\x28\xb5\x2f\xfd\x04\x00"),
         (Compression::Lz4, b"\x04\x22\x4d\x18\x64\x40"),
         (Compression::Bzip2, b"BZh91AY&SY"),
         (Compression::Bzip2, b"BZh91AY&SY and what follows"),

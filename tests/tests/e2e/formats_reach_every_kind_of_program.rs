@@ -56,3 +56,41 @@ fn bad_rows_are_named_or_left_out_and_listed() -> Result<()> {
     assert!(listed.contains("\"offset\":8") && listed.lines().count() == 1, "{listed}");
     Ok(())
 }
+
+#[test]
+fn rows_of_parquet_files_reach_programs_whatever_the_size_of_splits() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/formats");
+    for name in ["typed.zstd.parquet", "typed.none.parquet", "duckdb.parquet", "nested.parquet"] {
+        std::fs::copy(fixtures.join(name), dir.path().join(name))?;
+    }
+    let cat = ["--mapper", "cat", "--map-only", "--input-format", "parquet"];
+    let expected = std::fs::read_to_string(fixtures.join("typed.ndjson"))?;
+    for size in ["1000000", "4000"] {
+        let rows = stdout(&run(dir.path(), &[&cat[..], &["--split-bytes", size, "typed.zstd.parquet"]].concat())?);
+        assert_eq!(rows, expected, "splits of {size}");
+    }
+    let two = ["--columns", "name,id", "--rows", "tsv", "duckdb.parquet", "typed.none.parquet"];
+    let rows = stdout(&run(dir.path(), &[&cat[..], &two].concat())?);
+    assert!(rows.starts_with("row 0\t0\nrow 1\t1\n") && rows.lines().count() == 620, "{rows}");
+    let native =
+        ["grep", "-a", "\"id\":77,", "--input-format", "parquet", "--columns", "id,flag", "typed.zstd.parquet"];
+    let found = stdout(&run(dir.path(), &native)?);
+    assert!(found.ends_with("typed.zstd.parquet\t77\t{\"id\":77,\"flag\":false}\n"), "{found}");
+
+    let refused = |args: &[&str], parts: &[&str]| -> Result<()> {
+        let output = run(dir.path(), &[&cat[..], args].concat())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && parts.iter().all(|part| said.contains(part)), "{said}");
+        Ok(())
+    };
+    refused(
+        &["typed.zstd.parquet", "duckdb.parquet"],
+        &["typed.zstd.parquet", "duckdb.parquet has the column `even`"],
+    )?;
+    refused(&["nested.parquet"], &["`tags` is nested", "--columns"])?;
+    let mut damaged = std::fs::read(fixtures.join("typed.zstd.parquet"))?;
+    damaged[40] ^= 0xff;
+    std::fs::write(dir.path().join("damaged.parquet"), damaged)?;
+    refused(&["damaged.parquet"], &["damaged.parquet:4"])
+}

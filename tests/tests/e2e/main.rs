@@ -24,6 +24,7 @@ mod logs_outlive_their_worker;
 mod mrjob_runs_its_examples_unchanged;
 mod outputs_of_a_dead_host_are_made_again;
 mod overload_is_bounded;
+mod packed_files_are_cut_at_their_blocks;
 mod poison_is_contained;
 mod power_loss_keeps_what_was_acknowledged;
 mod run_counts_words_in_one_process;

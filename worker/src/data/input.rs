@@ -1,17 +1,20 @@
 //! Reads ranges of files as blocks of whole lines.
 //!
 //! A line belongs to the range in which it starts. Records end at line feeds only; the last line of a file may lack one.
-//! A range that does not start a file looks at the byte before it to see whether a line starts with it.
+//! A range that does not start a file looks at the byte before it to see whether a line starts with it. The byte before a
+//! range of a packed file is in another block, so there a line belongs to the range in which the line feed before it is.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use gristmill_common::plan::{Compression, PinnedFile};
+use gristmill_common::plan::{Compression, PinnedFile, Unpacked};
 use gristmill_common::reason::bounded;
 use gristmill_common::{Place, Reason, limits};
 use memchr::{memchr, memrchr};
 
 use super::failure;
-use super::unpack::unpacked;
+use super::unpack::{Span, unpacked, wrong_size};
 use crate::program::{InputPiece, Inputs, ReadFailed};
 
 /// Bytes read at a time, and the size of blocks unless a line is longer: large enough to make system calls cheap, small
@@ -78,6 +81,23 @@ fn below(error: io::Error) -> io::Error {
     }
 }
 
+/// Where a range ends; of some packed files that is known when it is reached.
+#[derive(Clone)]
+pub(super) enum End {
+    At(u64),
+    /// So many bytes behind what the reader has put here.
+    Met(Arc<AtomicU64>, u64),
+}
+
+impl End {
+    pub(super) fn get(&self) -> u64 {
+        match self {
+            Self::At(end) => *end,
+            Self::Met(met, behind) => met.load(Ordering::Relaxed).saturating_add(*behind),
+        }
+    }
+}
+
 /// Cuts a stream into blocks of whole lines that start before `end`.
 pub(super) struct Blocks<R> {
     from: R,
@@ -87,7 +107,7 @@ pub(super) struct Blocks<R> {
     filled: usize,
     /// Offset of the buffer's first byte.
     base: u64,
-    end: u64,
+    end: End,
     /// The first line belongs to the range before.
     skip_line: bool,
     at_eof: bool,
@@ -96,15 +116,16 @@ pub(super) struct Blocks<R> {
 
 impl<R: Read> Blocks<R> {
     /// `from` starts at `start`, or at the byte before with `skip_line`.
-    fn new(from: R, start: u64, end: u64, skip_line: bool, buffer_bytes: usize) -> Self {
+    fn new(from: R, start: u64, end: End, skip_line: bool, buffer_bytes: usize) -> Self {
         let base = if skip_line { start - 1 } else { start };
         let buffer = vec![0; buffer_bytes.max(1)];
-        Self { from, buffer, taken: 0, filled: 0, base, end, skip_line, at_eof: false, over: start >= end }
+        let over = start >= end.get();
+        Self { from, buffer, taken: 0, filled: 0, base, end, skip_line, at_eof: false, over }
     }
 
     /// Reads text from its start to its end.
     pub(super) fn whole(from: R) -> Self {
-        Self::new(from, 0, u64::MAX, false, BUFFER_BYTES)
+        Self::new(from, 0, End::At(u64::MAX), false, BUFFER_BYTES)
     }
 
     /// Returns the offset behind the last block.
@@ -136,7 +157,7 @@ impl<R: Read> Blocks<R> {
         };
         self.taken = length;
         // A line may end long behind the range's end; none that starts there is ours.
-        if self.base + length as u64 >= self.end {
+        if self.base + length as u64 >= self.end.get() {
             self.over = true;
         }
         Ok(Some(Block { offset: self.base, bytes: &self.buffer[..length] }))
@@ -146,7 +167,7 @@ impl<R: Read> Blocks<R> {
     fn cut(&self) -> Option<usize> {
         let held = &self.buffer[..self.filled];
         // A line that starts in the range ends at `last` or behind it only if it is the range's last one.
-        let last = usize::try_from(self.end - 1 - self.base).unwrap_or(usize::MAX);
+        let last = usize::try_from(self.end.get() - 1 - self.base).unwrap_or(usize::MAX);
         if last < self.filled {
             if let Some(end) = memchr(b'\n', &held[last..]) {
                 return Some(last + end + 1);
@@ -177,7 +198,7 @@ impl<R: Read> Blocks<R> {
             }
         }
         self.skip_line = false;
-        self.over = self.offset() >= self.end;
+        self.over = self.offset() >= self.end.get();
         Ok(())
     }
 
@@ -198,7 +219,7 @@ impl<R: Read> Blocks<R> {
             self.buffer.resize(larger, 0);
         }
         let reached = self.base + self.filled as u64;
-        let in_range = usize::try_from(self.end.saturating_sub(reached)).unwrap_or(usize::MAX);
+        let in_range = usize::try_from(self.end.get().saturating_sub(reached)).unwrap_or(usize::MAX);
         let wanted = in_range.max(TAIL_BYTES).min(self.buffer.len() - self.filled);
         let until = self.filled + wanted;
         while self.filled < until {
@@ -218,24 +239,20 @@ impl<R: Read> Blocks<R> {
 
 type FileBlocks = Blocks<Box<dyn Read + Send>>;
 
-/// Opens a range. A packed file is read whole, by the range that starts it.
+/// Opens a range. A packed file that is not cut is read whole, by the range that starts it.
 pub(super) fn open(
     piece: &InputPiece<'_>,
     inputs: &dyn Inputs,
     buffer_bytes: usize,
 ) -> Result<Option<FileBlocks>, Reason> {
     let file = piece.file;
-    let end = piece.end.min(file.bytes);
-    if piece.start >= end {
-        return Ok(None);
-    }
-    let Some(Opened { bytes: from, end, .. }) = bytes_of(piece, inputs, 1)? else { return Ok(None) };
+    let Some(Opened { bytes: from, start, end, .. }) = bytes_of(piece, inputs, 1)? else { return Ok(None) };
     if file.compression != Compression::None {
-        return Ok(Some(Blocks::new(from, 0, end, false, buffer_bytes)));
+        return Ok(Some(Blocks::new(from, start, end, start > 0, buffer_bytes)));
     }
-    let read = file.bytes - piece.start.saturating_sub(1);
+    let read = file.bytes - start.saturating_sub(1);
     let most = usize::try_from(read).unwrap_or(usize::MAX);
-    Ok(Some(Blocks::new(from, piece.start, end, piece.start > 0, buffer_bytes.min(most))))
+    Ok(Some(Blocks::new(from, start, end, start > 0, buffer_bytes.min(most))))
 }
 
 /// A range of a file, unpacked.
@@ -243,29 +260,79 @@ pub(super) struct Opened {
     pub(super) bytes: Box<dyn Read + Send>,
     /// Offset of the first of them.
     pub(super) offset: u64,
+    /// Records that start here or behind, and before the end, are of the range.
+    pub(super) start: u64,
     /// End of the range.
-    pub(super) end: u64,
+    pub(super) end: End,
 }
 
-/// Opens a range so many bytes before its start. A packed file is read whole, by the range that starts it.
+/// Opens a range with so many bytes before its start. A packed file that is not cut is read whole, by the range that starts it.
 pub(super) fn bytes_of(piece: &InputPiece<'_>, inputs: &dyn Inputs, behind: u64) -> Result<Option<Opened>, Reason> {
     let file = piece.file;
     let end = piece.end.min(file.bytes);
     let is_packed = file.compression != Compression::None;
-    if piece.start >= end || is_packed && piece.start > 0 {
+    if piece.start >= end || is_packed && piece.start > 0 && piece.unpacked.is_none() {
         return Ok(None);
+    }
+    if is_packed && let Some(range) = piece.unpacked {
+        return blocks_of(piece, range, inputs, behind);
     }
     let from = piece.start.saturating_sub(behind);
     let pinned = Pinned { from: inputs.open(file, from)?, left: file.bytes - from };
-    let bytes = unpacked(file.compression, pinned);
+    let bytes = unpacked(file.compression, pinned, None);
     let bytes = bytes.map_err(|error| explain(file, BlockError::Io(error, 0)))?;
-    Ok(Some(Opened { bytes, offset: from, end: if is_packed { u64::MAX } else { end } }))
+    let end = End::At(if is_packed { u64::MAX } else { end });
+    Ok(Some(Opened { bytes, offset: from, start: piece.start, end }))
+}
+
+/// Opens some blocks of a packed file. The range is moved by what would have been looked at before it.
+fn blocks_of(
+    piece: &InputPiece<'_>,
+    range: Unpacked,
+    inputs: &dyn Inputs,
+    behind: u64,
+) -> Result<Option<Opened>, Reason> {
+    let file = piece.file;
+    let pinned = Pinned { from: inputs.open(file, piece.start)?, left: file.bytes.saturating_sub(piece.start) };
+    let met = Arc::new(AtomicU64::new(u64::MAX));
+    let is_last = piece.end >= file.bytes;
+    let span = (!is_last).then(|| Span {
+        packed: piece.end - piece.start,
+        unpacked: range.end.map(|end| end.saturating_sub(range.start)),
+        start: range.start,
+        met: Arc::clone(&met),
+    });
+    let failed = |error| explain(file, BlockError::Io(error, range.start));
+    let mut bytes = unpacked(file.compression, pinned, span).map_err(failed)?;
+    if range.end == Some(range.start) && piece.start > 0 {
+        // Nothing is in it, if that is so: seen by reading on.
+        let read = bytes.read(&mut [0]).map_err(failed)?;
+        let is_so = read == 0 || met.load(Ordering::Relaxed) != u64::MAX;
+        return if is_so { Ok(None) } else { Err(failed(wrong_size())) };
+    }
+    let end = match range.end {
+        _ if is_last => End::At(u64::MAX),
+        Some(end) => End::At(end.saturating_add(behind)),
+        None => End::Met(met, behind),
+    };
+    let start = if piece.start == 0 { 0 } else { range.start.saturating_add(behind) };
+    Ok(Some(Opened { bytes, offset: range.start, start, end }))
+}
+
+/// Reads so many bytes of a file that is not packed, no fewer.
+pub(super) fn read_range(file: &PinnedFile, inputs: &dyn Inputs, start: u64, length: usize) -> io::Result<Vec<u8>> {
+    let from = inputs.open(file, start).map_err(|reason| io::Error::from(ReadFailed(reason)))?;
+    let mut bytes = Vec::with_capacity(length);
+    let mut pinned = Pinned { from, left: file.bytes.saturating_sub(start).min(length as u64) };
+    pinned.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads a packed file to its end and says what is wrong with it as an archive; `None` if nothing is, or it is not packed.
 pub(super) fn archive_error(piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<Option<String>, Reason> {
     let file = piece.file;
-    if file.compression == Compression::None {
+    // A file that is cut is not left out whole.
+    if file.compression == Compression::None || piece.unpacked.is_some() {
         return Ok(None);
     }
     let Some(mut opened) = bytes_of(piece, inputs, 0)? else { return Ok(None) };

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use gristmill_common::format::InputFormat;
+use gristmill_common::format::{InputFormat, Parquet};
 use gristmill_common::plan::PinnedFile;
 use gristmill_common::program::Kind;
 use gristmill_common::{Reason, limits};
@@ -15,6 +15,7 @@ use super::failure;
 use super::function::{Accumulate, MapFunction, Start, Text, Unit};
 use super::input::{self, Block, BlockError, Blocks};
 use super::lines::PartSink;
+use super::parquet;
 use super::partition::Partitioner;
 use super::records;
 use super::sort::SortSink;
@@ -145,7 +146,7 @@ impl<M: MapFunction> Attempt<'_, M> {
 
     fn enter_piece(&mut self, piece: &InputPiece<'_>) -> Result<(), Reason> {
         let PinnedFile { url, tag, .. } = piece.file;
-        let start = Start { name: url, offset: piece.start, tag: tag.as_deref() };
+        let start = Start { name: url, offset: piece.offset(), tag: tag.as_deref() };
         self.enter(Spot::File(piece.index), &start, piece.end - piece.start)
     }
 
@@ -154,6 +155,8 @@ impl<M: MapFunction> Attempt<'_, M> {
         let archive_error = if self.skips.takes_bad() { input::archive_error(piece, inputs)? } else { None };
         if let Some(why) = archive_error {
             self.skips.bad(&piece.file.url, 0, &why)?;
+        } else if let InputFormat::Parquet(format) = self.format {
+            self.read_parquet(format, piece, inputs)?;
         } else if self.format.is_plain_lines() {
             self.read_lines(piece, inputs)?;
         } else {
@@ -190,6 +193,18 @@ impl<M: MapFunction> Attempt<'_, M> {
         };
         self.enter_piece(piece)?;
         while let Some(batch) = records.next_batch()? {
+            self.map_batch(batch)?;
+            self.out.position().tick();
+        }
+        inputs.recheck(piece.file)
+    }
+
+    fn read_parquet(&mut self, format: &Parquet, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<(), Reason> {
+        let Some(mut rows) = parquet::open(format, piece, inputs, self.skips)? else { return Ok(()) };
+        let PinnedFile { url, tag, .. } = piece.file;
+        let start = Start { name: url, offset: rows.first_row(), tag: tag.as_deref() };
+        self.enter(Spot::File(piece.index), &start, piece.end - piece.start)?;
+        while let Some(batch) = rows.next_batch()? {
             self.map_batch(batch)?;
             self.out.position().tick();
         }

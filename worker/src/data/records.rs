@@ -8,13 +8,13 @@ use std::ops::Range;
 
 use gristmill_common::csv::{Parsed, Parser, push_json};
 use gristmill_common::format::{Csv, InputFormat, Rows};
-use gristmill_common::plan::PinnedFile;
+use gristmill_common::plan::{Compression, PinnedFile};
 use gristmill_common::{Place, Reason, limits};
 use memchr::memchr;
 use memchr::memmem::Finder;
 use serde::de::IgnoredAny;
 
-use super::input::{self, BUFFER_BYTES, BlockError, Opened};
+use super::input::{self, BUFFER_BYTES, BlockError, End, Opened};
 use super::window::Window;
 use crate::program::{InputPiece, Inputs};
 use crate::skip::Skips;
@@ -34,11 +34,13 @@ pub(super) struct Records<'a> {
     skips: &'a Skips,
     window: Window,
     /// Records that start here or behind are not of the range.
-    end: u64,
+    end: End,
     cut: Cut,
     /// What ends records in a batch.
     terminator: &'static [u8],
     batch: Batch,
+    /// The range is some blocks of a packed file.
+    is_cut: bool,
 }
 
 /// How records are found, and what becomes of them.
@@ -85,21 +87,24 @@ pub(super) fn open<'a>(
     let behind = match format {
         InputFormat::Lines(lines) => lines.delimiter.len() as u64,
         InputFormat::Fixed(fixed) => return open_fixed(fixed.bytes, piece, inputs, skips, is_raw),
-        InputFormat::WholeFile(_) => 0,
+        // Rows of Parquet have a reader of their own.
+        InputFormat::WholeFile(_) | InputFormat::Parquet(_) => 0,
         InputFormat::KeyValue(_) | InputFormat::Ndjson(_) | InputFormat::Csv(_) => 1,
     };
-    let Some(Opened { bytes: from, offset, end }) = input::bytes_of(piece, inputs, behind)? else { return Ok(None) };
+    let Some(Opened { bytes: from, offset, start, end }) = input::bytes_of(piece, inputs, behind)? else {
+        return Ok(None);
+    };
     let cut = match format {
         InputFormat::Lines(lines) => lines_of(&lines.delimiter, Shape::AsIs),
         InputFormat::KeyValue(format) => lines_of("\n", Shape::KeyValue(finder(&format.separator))),
         InputFormat::Ndjson(_) => lines_of("\n", Shape::Ndjson),
-        InputFormat::WholeFile(_) | InputFormat::Fixed(_) => Cut::Whole,
+        InputFormat::WholeFile(_) | InputFormat::Fixed(_) | InputFormat::Parquet(_) => Cut::Whole,
         InputFormat::Csv(csv) => {
             Cut::Csv { parser: Parser::new(csv), first: first_row(csv, piece, inputs)?, rows: csv.rows }
         }
     };
     let mut records = records(piece, skips, Window::new(from, offset), end, cut, is_raw && format.is_binary());
-    let skipped = records.skip_to(piece.start);
+    let skipped = records.skip_to(start);
     skipped.map_err(|error| input::explain(piece.file, error))?;
     Ok(Some(records))
 }
@@ -111,26 +116,30 @@ fn open_fixed<'a>(
     skips: &'a Skips,
     is_raw: bool,
 ) -> Result<Option<Records<'a>>, Reason> {
-    let first = piece.start.div_ceil(bytes) * bytes;
-    if first >= piece.end {
+    let first = piece.offset().div_ceil(bytes).saturating_mul(bytes);
+    let is_plain = piece.file.compression == Compression::None;
+    if is_plain && first >= piece.end {
         return Ok(None);
     }
-    let aligned = InputPiece { start: first, ..piece.clone() };
-    let Some(Opened { bytes: from, offset, end }) = input::bytes_of(&aligned, inputs, 0)? else { return Ok(None) };
+    let aligned = InputPiece { start: if is_plain { first } else { piece.start }, ..piece.clone() };
+    let Some(Opened { bytes: from, offset, end, .. }) = input::bytes_of(&aligned, inputs, 0)? else { return Ok(None) };
     let cut = Cut::Fixed(usize::try_from(bytes).unwrap_or(usize::MAX));
-    Ok(Some(records(piece, skips, Window::new(from, offset), end, cut, is_raw)))
+    let mut records = records(piece, skips, Window::new(from, offset), end, cut, is_raw);
+    records.skip_bytes(first - offset).map_err(|error| input::explain(piece.file, error))?;
+    Ok(Some(records))
 }
 
 fn records<'a>(
     piece: &InputPiece<'a>,
     skips: &'a Skips,
     window: Window,
-    end: u64,
+    end: End,
     cut: Cut,
     is_raw: bool,
 ) -> Records<'a> {
     let terminator: &[u8] = if is_raw { b"" } else { b"\n" };
-    Records { file: piece.file, skips, window, end, cut, terminator, batch: Batch::default() }
+    let is_cut = piece.unpacked.is_some();
+    Records { file: piece.file, skips, window, end, cut, terminator, batch: Batch::default(), is_cut }
 }
 
 fn finder(text: &str) -> Box<Finder<'static>> {
@@ -143,7 +152,7 @@ fn lines_of(delimiter: &str, shape: Shape) -> Cut {
 
 /// Reads the first row of a file: the names of the fields, or how many there are.
 fn first_row(csv: &Csv, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<FirstRow, Reason> {
-    let start = InputPiece { start: 0, ..piece.clone() };
+    let start = InputPiece { start: 0, unpacked: None, ..piece.clone() };
     let failed = |error| input::explain(piece.file, error);
     let Some(Opened { bytes: from, .. }) = input::bytes_of(&start, inputs, 0)? else {
         return Ok(FirstRow { names: None, fields: 0, bytes: 0 });
@@ -226,6 +235,19 @@ impl Records<'_> {
         Ok(())
     }
 
+    /// Drops the end of a record that the range before reads.
+    fn skip_bytes(&mut self, bytes: u64) -> Result<(), BlockError> {
+        let until = self.window.offset() + bytes;
+        while self.window.offset() < until && !self.window.is_at_end() {
+            if self.window.held().is_empty() {
+                self.window.more()?;
+            }
+            let left = usize::try_from(until - self.window.offset()).unwrap_or(usize::MAX);
+            self.window.take(left.min(self.window.held().len()));
+        }
+        Ok(())
+    }
+
     /// Drops bytes up to the end of the delimiter. They may be any number.
     fn skip_past(&mut self, delimiter: &Finder<'_>) -> Result<(), BlockError> {
         loop {
@@ -250,7 +272,7 @@ impl Records<'_> {
     pub(super) fn next_batch(&mut self) -> Result<Option<&Batch>, Reason> {
         self.batch.bytes.clear();
         self.batch.records.clear();
-        while self.batch.bytes.len() < BUFFER_BYTES && self.window.offset() < self.end {
+        while self.batch.bytes.len() < BUFFER_BYTES && self.window.offset() < self.end.get() {
             match self.find().map_err(|error| input::explain(self.file, error))? {
                 Found::End => break,
                 Found::Record { length, end } => {
@@ -263,7 +285,14 @@ impl Records<'_> {
                 }
             }
         }
-        Ok(if self.batch.records.is_empty() { None } else { Some(&self.batch) })
+        if !self.batch.records.is_empty() {
+            return Ok(Some(&self.batch));
+        }
+        if self.is_cut && self.window.held().is_empty() && !self.window.is_at_end() {
+            // Whether a block begins where the range ends is seen by reading on.
+            self.window.more().map_err(|error| input::explain(self.file, error))?;
+        }
+        Ok(None)
     }
 
     /// Finds what is at the beginning of the window, of which as much is read as is needed.
@@ -278,7 +307,7 @@ impl Records<'_> {
             }
             if held.len() > limits::LINE_BYTES {
                 self.leave_out_long()?;
-                if self.window.offset() >= self.end {
+                if self.window.offset() >= self.end.get() {
                     return Ok(Found::End);
                 }
             } else {

@@ -1,9 +1,10 @@
 //! Packed input files as the bytes that were packed: gzip, bzip2, Zstandard and LZ4, one or many members after each other.
 //!
 //! What the end of a file leaves open is an error, never a shorter file. What an archive unpacks to is bounded by its size,
-//! so that a bomb ends as an unreadable input. Errors of the file under it pass as they are.
+//! so that a bomb ends as an unreadable input. Errors of the file under it pass as they are. Of a file that was cut at the
+//! edges of its blocks the blocks are read one by one, and have to end where the plan says.
 
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,28 +14,40 @@ use gristmill_common::limits;
 use gristmill_common::plan::Compression;
 use lz4_flex::frame::FrameDecoder;
 
+use super::members::Members;
+pub(super) use super::members::{Span, wrong_size};
+
 /// Bytes read of a packed file at a time.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Returns what the bytes were before they were packed.
-pub(super) fn unpacked(compression: Compression, from: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+///
+/// With a span, only gzip and Zstandard: the stream goes on behind its end.
+pub(super) fn unpacked(
+    compression: Compression,
+    from: impl Read + Send + 'static,
+    span: Option<Span>,
+) -> io::Result<Box<dyn Read + Send>> {
     if compression == Compression::None {
         return Ok(Box::new(from));
     }
     let packed = Arc::new(AtomicU64::new(0));
     let counted = Counted { from, packed: Arc::clone(&packed) };
     let buffered = BufReader::with_capacity(BUFFER_BYTES, counted);
-    let unpacked: Box<dyn Read + Send> = match compression {
-        Compression::None | Compression::Gzip => Box::new(MultiGzDecoder::new(buffered)),
-        Compression::Bzip2 => Box::new(MultiBzDecoder::new(buffered)),
-        Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered)?;
-            decoder.window_log_max(limits::ZSTD_WINDOW_LOG)?;
-            Box::new(decoder)
-        }
-        Compression::Lz4 => Box::new(Lz4::new(buffered)),
+    let unpacked: Box<dyn Read + Send> = match (span, compression) {
+        (Some(span), _) => Box::new(Members::new(compression, buffered, span)),
+        (None, Compression::None | Compression::Gzip) => Box::new(MultiGzDecoder::new(buffered)),
+        (None, Compression::Bzip2) => Box::new(MultiBzDecoder::new(buffered)),
+        (None, Compression::Zstd | Compression::Pzstd) => Box::new(zstd_frames(buffered)?),
+        (None, Compression::Lz4) => Box::new(Lz4::new(buffered)),
     };
     Ok(Box::new(Bounded { from: unpacked, packed, unpacked: 0 }))
+}
+
+pub(super) fn zstd_frames<R: BufRead>(from: R) -> io::Result<zstd::stream::read::Decoder<'static, R>> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(from)?;
+    decoder.window_log_max(limits::ZSTD_WINDOW_LOG)?;
+    Ok(decoder)
 }
 
 /// Counts what is read of the packed file.
@@ -153,7 +166,7 @@ mod tests {
                 out.write_all(text).expect("packed");
                 out.finish().expect("packed")
             }
-            Compression::Zstd => {
+            Compression::Zstd | Compression::Pzstd => {
                 let mut out = zstd::stream::write::Encoder::new(Vec::new(), 1).expect("an encoder");
                 out.include_checksum(true).expect("set");
                 out.write_all(text).expect("packed");
@@ -171,7 +184,7 @@ mod tests {
 
     fn read(compression: Compression, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        unpacked(compression, io::Cursor::new(bytes))?.read_to_end(&mut out)?;
+        unpacked(compression, io::Cursor::new(bytes), None)?.read_to_end(&mut out)?;
         Ok(out)
     }
 
@@ -205,7 +218,7 @@ mod tests {
         let one = packed(Compression::Zstd, &bomb);
         assert!(bomb.len() / one.len() > limits::INPUT_RATIO as usize, "{} bytes", one.len());
         let many = one.repeat((limits::INPUT_SLACK_BYTES >> 23) as usize + 2);
-        let mut from = unpacked(Compression::Zstd, io::Cursor::new(many)).expect("opened");
+        let mut from = unpacked(Compression::Zstd, io::Cursor::new(many), None).expect("opened");
         let error = io::copy(&mut from, &mut io::sink()).expect_err("a bomb");
         assert!(error.to_string().contains("bomb"), "{error}");
     }

@@ -428,6 +428,7 @@ impl<'a> Attempts<'a> {
                     file: &named.file,
                     start: piece.start,
                     end: piece.end,
+                    unpacked: piece.unpacked,
                 });
                 let pieces = pieces.collect();
                 inputs = GrantInputs::new(&self.coordinator, &self.roots, &batch.token, named);

@@ -417,7 +417,7 @@ fn a_split_finds_its_files_in_whatever_order_they_come() {
     let scripted = Scripted::start(|number| match number {
         0 => Json(plan_of(0)).into_response(),
         _ => {
-            let piece = |file| Piece { file, start: 0, end: 1 };
+            let piece = |file| Piece::new(file, 0, 1);
             let file = |index: u32| PinnedFile { version: format!("v{index}"), ..stored(1) };
             let files = [9, 3, 40, 5].map(|index| NamedFile { index, file: file(index) });
             let splits = vec![SplitInput::Files(vec![piece(5), piece(40), piece(3)])];

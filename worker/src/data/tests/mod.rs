@@ -2,6 +2,8 @@
 
 mod inputs;
 mod maps;
+mod packed;
+mod parquet;
 mod records;
 mod reduces;
 mod skips;
@@ -39,7 +41,7 @@ impl Files {
     }
 
     fn piece(&self, index: usize, start: u64, end: u64) -> InputPiece<'_> {
-        InputPiece { index: index as u32, file: &self.0[index].0, start, end }
+        InputPiece { index: index as u32, file: &self.0[index].0, start, end, unpacked: None }
     }
 
     fn whole(&self) -> Vec<InputPiece<'_>> {

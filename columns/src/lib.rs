@@ -1,0 +1,24 @@
+//! Parquet files as rows of text.
+//!
+//! The crate `parquet` decodes footers and the values of pages; finding pages, checking every size that a file claims before
+//! memory is taken for it, and unpacking them is done here, so that a hostile file is an error and no more. Files are read by a
+//! function that the caller gives. Columns of plain values only: nested ones are refused by name.
+
+mod error;
+mod footer;
+mod pages;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod text;
+mod thrift;
+mod unpack;
+
+pub use error::Error;
+pub use footer::{Footer, Group, TAIL_BYTES, footer_bytes};
+pub use rows::{Form, Row, Rows};
+pub use schema::{Column, difference};
+
+/// Reads so many bytes of the file at an offset, no fewer.
+pub type Fetch<'f> = dyn FnMut(u64, usize) -> std::io::Result<Vec<u8>> + 'f;
