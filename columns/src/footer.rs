@@ -18,7 +18,9 @@ const MAGIC: &[u8; 4] = b"PAR1";
 /// If the file is no Parquet file.
 pub fn footer_bytes(tail: &[u8], file_bytes: u64) -> Result<usize, Error> {
     let at = file_bytes.saturating_sub(TAIL_BYTES as u64);
-    let [a, b, c, d, magic @ ..] = tail else { return damaged(at, "it is too short for a Parquet file") };
+    let Some(([a, b, c, d], magic)) = tail.split_first_chunk().filter(|(_, magic)| magic.len() == MAGIC.len()) else {
+        return damaged(at, "it is too short for a Parquet file");
+    };
     if magic == b"PARE" {
         return Err(Error::Unsupported("it is encrypted, which is not built".to_owned()));
     }

@@ -35,7 +35,7 @@ fn any_size_of_splits_gives_the_same_bytes() -> Result<()> {
         Ok(found.replace(name, "lines.txt"))
     };
     let expected = grep("lines.txt", "100")?;
-    assert!(expected.lines().count() > 5, "{expected}");
+    assert_eq!(expected.lines().count(), 3, "{expected}");
     for name in CUT {
         let found = grep(name, "100")?;
         assert_eq!(grep(name, "1000000")?, found, "{name}: the size of splits matters");
@@ -92,7 +92,7 @@ async fn workers_read_blocks_and_row_groups_of_stored_files() -> Result<()> {
     let formats = [InputFormat::default(), InputFormat::Parquet(Parquet::default())];
     for ((url, format), expected) in urls.into_iter().zip(formats).zip(expected) {
         let mut step = StepSpec::native("grep");
-        (step.args, step.reduce) = (vec![".".to_owned()], false);
+        step.args = vec![".".to_owned()];
         let mut spec = JobSpec::new("blocks", vec![Input::Url(url)], vec![step]);
         spec.input_format = format;
         spec.split.bytes = Some(300);

@@ -128,7 +128,7 @@ struct Attempt<'m, M> {
     done: u64,
     skips: &'m Skips,
     format: &'m InputFormat,
-    /// Blocks of binary records have nothing between them.
+    /// The program is not compiled in: blocks of binary records have nothing between them.
     is_raw: bool,
 }
 
@@ -219,7 +219,8 @@ impl<M: MapFunction> Attempt<'_, M> {
                     self.map_one(*offset, &batch.bytes[record.clone()])?;
                 }
             }
-            Unit::Block if self.skips.is_careful() => {
+            // What native code counts from the beginning of a block is an offset in the file only where the block is as the file.
+            Unit::Block if self.skips.is_careful() || !self.is_raw => {
                 for ((offset, record), end) in batch.records.iter().zip(ends) {
                     self.map_one(*offset, &batch.bytes[record.start..end])?;
                 }

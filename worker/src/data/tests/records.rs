@@ -219,3 +219,24 @@ fn too_many_bad_records_in_a_split_end_it() {
     let found = read_with(&skips, &InputFormat::Ndjson(Ndjson {}), &files, &files.whole()[0]);
     assert!(matches!(found, Err(Reason::BadRecord { ref message, .. }) if message.contains("more than")), "{found:?}");
 }
+
+#[test]
+fn a_block_mapper_is_told_the_offsets_of_records_and_not_of_what_they_became() {
+    let content = b"name;n\n\"a\";1\nbb;2\nc;3\n";
+    let files = Files::of(&[content]);
+    let mut offsets = Vec::new();
+    for cuts in [vec![0, 22], vec![0, 15, 22]] {
+        let pieces = cuts.windows(2).map(|pair| files.piece(0, pair[0], pair[1])).collect();
+        let csv = Csv { delimiter: ";".into(), header: true, multiline: false, rows: Rows::Tsv, ..Csv::default() };
+        let mut step = step(1);
+        step.input_format = InputFormat::Csv(csv);
+        let bench = Bench::new();
+        let input = MapInput::Pieces { pieces, inputs: &files };
+        bench.map(&step, input, &mut Blockwise, None::<Join>).expect("done");
+        let found = records_of(&bench.run());
+        offsets.push(
+            found.into_iter().map(|(_, _, value)| String::from_utf8_lossy(&value).into_owned()).collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(offsets, [["7", "13", "18"], ["7", "13", "18"]], "grep prints them");
+}
