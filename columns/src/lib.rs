@@ -1,4 +1,4 @@
-//! Parquet files as rows of text.
+//! Parquet files as rows of text, and lines of text as the files of an output.
 //!
 //! The crate `parquet` decodes footers and the values of pages; finding pages, checking every size that a file claims before
 //! memory is taken for it, and unpacking them is done here, so that a hostile file is an error and no more. Files are read by a
@@ -6,6 +6,8 @@
 
 mod error;
 mod footer;
+mod output;
+mod packer;
 mod pages;
 mod rows;
 mod schema;
@@ -14,11 +16,15 @@ mod tests;
 mod text;
 mod thrift;
 mod unpack;
+mod writer;
 
 pub use error::Error;
 pub use footer::{Footer, Group, TAIL_BYTES, footer_bytes};
+pub use output::{OutputFile, RowError, push_line};
+pub use packer::Packer;
 pub use rows::{Form, Row, Rows};
 pub use schema::{Column, difference};
+pub use writer::{Field, TableWriter};
 
 /// Reads so many bytes of the file at an offset, no fewer.
 pub type Fetch<'f> = dyn FnMut(u64, usize) -> std::io::Result<Vec<u8>> + 'f;

@@ -40,6 +40,7 @@ pub mod grant;
 pub mod ids;
 pub mod limits;
 pub mod order;
+pub mod output;
 pub mod plan;
 pub mod problem;
 pub mod program;

@@ -16,6 +16,8 @@ pub const PROTOCOL_THAT_FINISHES_PARTS: u32 = 3;
 pub const PROTOCOL_THAT_READS_TAGS: u32 = 3;
 /// First version whose workers sort records of formats other than lines.
 pub const PROTOCOL_THAT_SORTS_FORMATS: u32 = 3;
+/// First version whose workers write formats other than lines, and packed files.
+pub const PROTOCOL_THAT_WRITES_FORMATS: u32 = 3;
 /// First version whose workers read parts of packed files, and Parquet.
 pub const PROTOCOL_THAT_READS_BLOCKS: u32 = 3;
 
@@ -131,6 +133,10 @@ pub const PARQUET_FOOTER_BYTES: usize = 16 << 20;
 pub const PARQUET_ELEMENTS: u64 = 1 << 20;
 /// A page of a Parquet file, packed and unpacked, in bytes: other tools write pages of up to 100 MB.
 pub const PARQUET_PAGE_BYTES: usize = 256 << 20;
+/// What a row group of a Parquet file that is written holds at most, in bytes before they are encoded: a task keeps it in memory.
+pub const ROW_GROUP_BYTES: u64 = 64 << 20;
+/// Rows of a row group that is written.
+pub const ROW_GROUP_ROWS: u64 = 1_000_000;
 /// Columns of a Parquet file that a spec names.
 pub const COLUMNS: usize = 10_000;
 /// Read ahead of all columns of a Parquet file together, in bytes.

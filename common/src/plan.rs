@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::format::InputFormat;
 use crate::limits;
 use crate::order::PlannedOrder;
+use crate::output::{OutputCompression, OutputFormat};
 use crate::program::{Command, Program, Wasm};
 
 /// A job's plan, as its blob holds it.
@@ -120,6 +121,35 @@ pub struct PlannedStep {
     /// As what its parts are written.
     #[serde(default, skip_serializing_if = "is_default")]
     pub part_form: PartForm,
+    /// What the lines of its parts become, of a last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Box<Written>>,
+}
+
+/// What lines become, when that is not lines.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// What each line becomes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub format: OutputFormat,
+    /// How files are packed; of finished files only.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compression: OutputCompression,
+}
+
+impl Written {
+    /// Says whether a file of no rows has something in it all the same.
+    #[must_use]
+    pub fn is_never_empty(&self) -> bool {
+        self.has_frame() || self.compression != OutputCompression::None
+    }
+
+    /// Says whether a file has something before or around its rows, so that two of them joined are none.
+    #[must_use]
+    pub fn has_frame(&self) -> bool {
+        matches!(self.format, OutputFormat::Parquet(_)) || !self.format.header().is_empty()
+    }
 }
 
 /// As what the parts of a step are written.
@@ -297,6 +327,9 @@ impl Plan {
             return limits::PROTOCOL_THAT_SORTS_FORMATS;
         }
         let has_format = self.head.steps.iter().any(|step| step.input_format != InputFormat::default());
+        if self.head.steps.iter().any(|step| step.written.is_some()) {
+            return limits::PROTOCOL_THAT_WRITES_FORMATS;
+        }
         if self.head.steps.iter().any(|step| step.part_form == PartForm::File) {
             return limits::PROTOCOL_THAT_FINISHES_PARTS;
         }

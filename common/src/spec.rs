@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::format::InputFormat;
 use crate::limits;
 use crate::order::{SortKey, TotalOrder};
+use crate::output::{OutputCompression, OutputFormat};
 use crate::problem::Problem;
 use crate::program::{Command, InputForm, Program, Wasm};
 
@@ -264,6 +265,12 @@ pub struct OutputSpec {
     /// Whether an output that exists is replaced.
     #[serde(default, skip_serializing_if = "is_default")]
     pub overwrite: bool,
+    /// What the lines of the program become.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub format: OutputFormat,
+    /// How the files are packed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compression: OutputCompression,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -411,9 +418,10 @@ impl JobSpec {
             _ if matches!(format, InputFormat::WholeFile(_)) => {
                 refuse("", "each file is one record of `whole_file`: there is nothing to sort in it".to_owned())
             }
-            _ if matches!(format, InputFormat::Parquet(_)) => {
-                refuse("", "a sort of `parquet` is not built: write its rows as JSON lines first, and sort these".to_owned())
-            }
+            _ if matches!(format, InputFormat::Parquet(_)) => refuse(
+                "",
+                "a sort of `parquet` is not built: write its rows as JSON lines first, and sort these".to_owned(),
+            ),
             SortKey::Columns(_) if !format.is_json() => {
                 let hint = "`ndjson` and rows of `csv` that are given as JSON have columns; use `fields`";
                 refuse("/key/columns", format!("records of `{word}` have no columns here: {hint}"))
@@ -557,7 +565,26 @@ impl StepSpec {
 }
 
 impl OutputSpec {
+    /// Returns what the names of part files end in.
+    #[must_use]
+    pub fn ending(&self) -> String {
+        match &self.format {
+            OutputFormat::Text(_) => self.compression.ending().to_owned(),
+            OutputFormat::Ndjson(_) => format!(".ndjson{}", self.compression.ending()),
+            OutputFormat::Csv(_) => format!(".csv{}", self.compression.ending()),
+            // Its pages are packed, and it is not.
+            OutputFormat::Parquet(_) => ".parquet".to_owned(),
+        }
+    }
+
     fn check(&self) -> Result<(), Problem> {
+        self.format.check()?;
+        if self.compression == OutputCompression::Bzip2 && matches!(self.format, OutputFormat::Parquet(_)) {
+            return Err(Problem::at(
+                "/output/compression",
+                "pages of Parquet are packed with zstd, gzip, lz4 or not at all",
+            ));
+        }
         let Some(url) = &self.url else {
             if self.overwrite {
                 return Err(Problem::at(

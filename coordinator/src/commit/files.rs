@@ -20,7 +20,7 @@ use gristmill_runs::Checksum;
 use gristmill_storage::{Staged, StorageError, rename_new, sync_directory};
 
 use super::each::each;
-use super::manifest::{Manifest, ManifestPart, SKIPPED, part_name};
+use super::manifest::{Manifest, ManifestPart, SKIPPED};
 use super::target::Target;
 use super::{CommitError, Finished, Steps, finished};
 use crate::render::{PartSource, Text};
@@ -184,7 +184,7 @@ impl FileOutput<'_> {
     fn clear_leftovers(&self) -> Result<(), StorageError> {
         let staging = &self.target.staging;
         let failed = |error| StorageError::io("clear", staging, error);
-        let parts: HashSet<_> = self.output.parts.iter().map(|part| part_name(part.index)).collect();
+        let parts: HashSet<_> = self.output.parts.iter().map(|part| self.output.name_of(part)).collect();
         for entry in fs::read_dir(staging).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if !entry.file_name().to_str().is_some_and(|name| parts.contains(name)) {
@@ -196,7 +196,7 @@ impl FileOutput<'_> {
 
     /// Writes a part's text into the staging directory, unless an equal file is there.
     fn part(&self, part: &PartSource) -> Result<ManifestPart, CommitError> {
-        let (name, bytes) = (part_name(part.index), part.output.text_bytes);
+        let (name, bytes) = (self.output.name_of(part), part.output.text_bytes);
         let path = self.target.staging.join(&name);
         let staging = self.target.staging.join(format!(".{name}"));
         if part.is_finished() {

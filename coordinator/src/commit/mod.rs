@@ -100,7 +100,8 @@ fn run(
     let stage = if sorted { Stage::Reduce } else { Stage::Map };
     let source = |(index, fence, output)| PartSource::new(job, step, stage, index, fence, output);
     let ordered = !sorted || parts.len() == 1 || spec.steps.last().is_some_and(|step| step.order.is_some());
-    let output = Finished { job, sorted, ordered, parts: parts.into_iter().map(source).collect(), skipped };
+    let ending = spec.output.ending();
+    let output = Finished { job, sorted, ordered, parts: parts.into_iter().map(source).collect(), skipped, ending };
     match &spec.output.url {
         None => stored::commit(&output, store, steps),
         Some(url) => {
@@ -153,6 +154,15 @@ struct Finished {
     parts: Vec<PartSource>,
     /// Records that it lacks.
     skipped: Vec<SkippedView>,
+    /// What the names of parts end in.
+    ending: String,
+}
+
+impl Finished {
+    /// Returns the name of a part's file in a directory.
+    fn name_of(&self, part: &PartSource) -> String {
+        manifest::part_name(part.index) + &self.ending
+    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(super) fn commit(output: &Finished, store: &Store, steps: Steps<'_>) -> Resu
         // Every block, though each was checked when it arrived: once the manifest is there nothing can be made again.
         part.verify(store)?;
     }
-    let Finished { job, sorted, ordered: _, parts, skipped } = output;
+    let Finished { job, sorted, ordered: _, parts, skipped, ending: _ } = output;
     let manifest = Written { version: Manifest::VERSION, job: *job, sorted: *sorted, parts, skipped };
     steps("write the manifest")?;
     store.put_manifest(*job, |file| Ok(serde_json::to_writer_pretty(&mut *file, &manifest)?))?;

@@ -241,10 +241,10 @@ mod tests {
     fn files_of_two_tags_share_no_split() {
         let tags = [None, None, Some("b"), Some("b"), None, Some("c")];
         let mut files = plain(&[10, 20, 0, 30, 40, 50]);
-        let together = || cut(&files, 1, false);
+        let together = || cut(&files, 1, false, &BTreeMap::new());
         assert_eq!(sizes(&by_tag(together(), &files)), [150], "none has a tag");
         files.iter_mut().zip(tags).for_each(|(file, tag)| file.tag = tag.map(str::to_owned));
-        let splits = by_tag(cut(&files, 1, false), &files);
+        let splits = by_tag(cut(&files, 1, false, &BTreeMap::new()), &files);
         assert_eq!(splits.iter().map(|split| split[0].file).collect::<Vec<_>>(), [0, 3, 4, 5]);
         assert_eq!(sizes(&splits), [30, 30, 40, 50]);
         assert_eq!(by_tag(vec![Vec::new()], &files), [[]], "nothing is one empty split");

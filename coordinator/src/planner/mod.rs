@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use gristmill_common::format::InputFormat;
 use gristmill_common::order::PlannedOrder;
-use gristmill_common::plan::{PartForm, PinnedFile, Plan, PlanHead, PlanSummary, PlannedStep, Splits};
+use gristmill_common::output::OutputCompression;
+use gristmill_common::plan::{PartForm, PinnedFile, Plan, PlanHead, PlanSummary, PlannedStep, Splits, Written};
 use gristmill_common::program::Kind;
 use gristmill_common::spec::{Generated, Input, OnBadRecord, StepSpec};
 use gristmill_common::{Code, JobId, JobSpec, Problem, limits};
@@ -161,9 +162,13 @@ fn assemble(spec: &JobSpec, files: Vec<PinnedFile>, splits: Splits) -> Result<Pl
             order: None,
             input_format: if steps.is_empty() { spec.input_format.clone() } else { InputFormat::default() },
             part_form: if steps.len() + 1 == spec.steps.len() { form_of_parts(spec, step) } else { PartForm::Run },
+            written: None,
         };
         maps = planned.parts();
         steps.push(planned);
+    }
+    if let Some(last) = steps.last_mut() {
+        last.written = written(spec, last)?;
     }
     let tasks = steps.iter().map(|step| u64::from(step.maps) + u64::from(step.reduces)).sum();
     check_tasks(tasks, "/steps", "use fewer partitions, larger splits or fewer steps")?;
@@ -178,6 +183,36 @@ fn form_of_parts(spec: &JobSpec, last: &StepSpec) -> PartForm {
         Some(url) if url.ends_with('/') || is_ordered => PartForm::File,
         _ => PartForm::Run,
     }
+}
+
+/// What the lines of the last step become. What is packed, or has more in it than rows, is made by the task that makes the rows:
+/// such files cannot be merged by key.
+fn written(spec: &JobSpec, last: &PlannedStep) -> Result<Option<Box<Written>>, Problem> {
+    let written = Written { format: spec.output.format.clone(), compression: spec.output.compression };
+    if written == Written::default() {
+        return Ok(None);
+    }
+    let is_packed = written.compression != OutputCompression::None;
+    let pointer = if is_packed { "/output/compression" } else { "/output/format" };
+    let advice = "give a directory (`-o DIR/`) or one partition (`--partitions 1`)";
+    if (is_packed || written.has_frame()) && last.part_form == PartForm::Run {
+        let detail = if spec.output.url.is_some() {
+            "one file is merged from parts by key, line by line"
+        } else {
+            "it has no files"
+        };
+        return Err(Problem::at(
+            pointer,
+            format!("the output cannot be packed, and has no header and no Parquet: {detail}; {advice}"),
+        ));
+    }
+    let is_one_file = spec.output.url.as_ref().is_some_and(|url| !url.ends_with('/'));
+    if is_one_file && written.has_frame() && last.parts() > 1 {
+        let detail =
+            format!("{} parts one behind the other are no file with a header and no Parquet file", last.parts());
+        return Err(Problem::at(pointer, format!("{detail}; {advice}")));
+    }
+    Ok(Some(Box::new(written)))
 }
 
 /// The parts of a sort follow from its input: each is merged by one task.

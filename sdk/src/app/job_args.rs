@@ -13,6 +13,7 @@ use gristmill_worker::Programs;
 use super::code_args::{Code, CodeArgs};
 use super::exit::Usage;
 use super::format_args::FormatArgs;
+use super::output_args::OutputArgs;
 use super::pack::{LocalBundle, Pack};
 use super::paths::{self, TypedInput};
 use super::spec_file;
@@ -121,6 +122,10 @@ pub struct JobArgs {
     #[command(flatten)]
     pub format: FormatArgs,
 
+    /// What the output is written as.
+    #[command(flatten)]
+    pub output_format: OutputArgs,
+
     /// Code of the user's own.
     #[command(flatten)]
     pub code: CodeArgs,
@@ -163,9 +168,13 @@ impl JobArgs {
             if self.format.is_given() {
                 return Err(Usage("with --spec the format is the spec's: write it as `input_format`".to_owned()).into());
             }
+            if self.output_format.is_given() {
+                let what = "with --spec the format is the spec's: write it as `output.format` and `output.compression`";
+                return Err(Usage(what.to_owned()).into());
+            }
             let (mut spec, pack) = spec_file::read(file, !self.has_no_inputs(), self.code.pack()?)?;
             if let Some((url, _)) = self.output.as_deref().map(paths::output_url).transpose()? {
-                spec.output = OutputSpec { url: Some(url), overwrite: self.overwrite };
+                spec.output = OutputSpec { url: Some(url), overwrite: self.overwrite, ..spec.output };
             }
             return Ok(Work::Spec(Box::new(spec), pack));
         }
@@ -248,6 +257,8 @@ impl JobArgs {
         spec.split.records = self.split_records;
         spec.output.url = self.output_place(work)?.map(|(url, _)| url);
         spec.output.overwrite = self.overwrite;
+        spec.output.format = self.output_format.format()?;
+        spec.output.compression = self.output_format.compression();
         spec.priority = self.priority;
         spec.attempts = self.attempts.unwrap_or(limits::ATTEMPTS);
         spec.progress_timeout_ms = self.progress_timeout;

@@ -16,6 +16,7 @@ pub mod exit;
 pub mod follow;
 pub mod format_args;
 pub mod job_args;
+pub mod output_args;
 pub mod pack;
 pub mod paths;
 pub mod progress;

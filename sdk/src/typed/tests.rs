@@ -72,6 +72,7 @@ fn run_mixed(
         order: None,
         input_format: gristmill_common::format::InputFormat::default(),
         part_form: PartForm::Run,
+        written: None,
     };
     change(&mut step);
     let runs = run_step(job, reducing, &args, (files, tags), &step);

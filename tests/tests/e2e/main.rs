@@ -22,6 +22,7 @@ mod hadoop_streaming_runs_scripts;
 mod kills_lose_nothing;
 mod logs_outlive_their_worker;
 mod mrjob_runs_its_examples_unchanged;
+mod outputs_are_written_in_formats;
 mod outputs_of_a_dead_host_are_made_again;
 mod overload_is_bounded;
 mod packed_files_are_cut_at_their_blocks;

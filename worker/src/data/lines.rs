@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use gristmill_common::plan::PartForm;
+use gristmill_common::plan::PlannedStep;
 use gristmill_common::{Fence, Reason, limits};
 use gristmill_runs::RunSummary;
 
@@ -27,8 +27,8 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(output: &Path, fence: Fence, form: PartForm, position: Arc<Position>) -> Self {
-        let part = PartOutput::new(output.to_path_buf(), fence, form);
+    pub(super) fn new(output: &Path, fence: Fence, step: &PlannedStep, position: Arc<Position>) -> Self {
+        let part = PartOutput::new(output.to_path_buf(), fence, step);
         Self { part, key: Vec::new(), text: Vec::new(), counters: Counters::default(), position, failed: None }
     }
 
@@ -97,7 +97,7 @@ pub(super) struct PartSink {
 
 impl PartSink {
     pub(super) fn new(task: &MapTask<'_>, text_of: Text) -> Self {
-        let part = PartOutput::new(task.output.to_path_buf(), task.fence, task.step.part_form);
+        let part = PartOutput::new(task.output.to_path_buf(), task.fence, task.step);
         Self { part, text_of, text: Vec::new() }
     }
 }

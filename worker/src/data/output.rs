@@ -1,10 +1,12 @@
 //! Creates output files when their first record comes, so that an attempt without records leaves no file.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use gristmill_common::plan::PartForm;
+use gristmill_columns::{OutputFile, RowError, push_line};
+use gristmill_common::plan::{PartForm, PlannedStep, Written};
+use gristmill_common::reason::bounded;
 use gristmill_common::{Fence, Reason};
 use gristmill_runs::{FileWriter, PartWriter, RunError, RunFile, RunHeader, RunSummary, RunWriter};
 use xxhash_rust::xxh3::xxh3_64;
@@ -96,7 +98,12 @@ pub(super) struct PartOutput {
     path: PathBuf,
     fence: Fence,
     form: PartForm,
+    written: Option<Box<Written>>,
     writer: Option<Part>,
+    /// What the line becomes that is being written to a run.
+    line: Vec<u8>,
+    /// Lines that were written.
+    lines: u64,
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one of it, used for each record")]
@@ -104,6 +111,8 @@ enum Part {
     Run(PartWriter<BufWriter<File>>),
     /// With the number of records so far.
     File(FileWriter<File>, u64),
+    /// Packed, or of a format of its own.
+    Made(Box<OutputFile<FileWriter<File>>>, u64),
 }
 
 impl Part {
@@ -111,6 +120,7 @@ impl Part {
     fn push(&mut self, key: &[u8], text: &[u8]) -> Result<(), RunError> {
         match self {
             Self::Run(writer) => writer.push(key, text),
+            Self::Made(..) => Ok(()),
             Self::File(writer, records) => {
                 *records += 1;
                 Ok(writer.push(text)?)
@@ -122,6 +132,7 @@ impl Part {
     fn push_unkeyed(&mut self, text: &[u8]) -> Result<(), RunError> {
         match self {
             Self::Run(writer) => writer.push_unkeyed(text),
+            Self::Made(..) => Ok(()),
             Self::File(writer, records) => {
                 *records += 1;
                 Ok(writer.push(text)?)
@@ -132,7 +143,12 @@ impl Part {
     fn finish(self) -> Result<RunSummary, RunError> {
         match self {
             Self::Run(writer) => writer.finish(),
-            Self::File(writer, records) => {
+            Self::File(..) | Self::Made(..) => {
+                let (writer, records) = match self {
+                    Self::Made(file, records) => (file.finish()?, records),
+                    Self::File(writer, records) => (writer, records),
+                    Self::Run(_) => return Ok(RunSummary::default()),
+                };
                 let (checksum, _) = writer.finish()?;
                 let bytes = checksum.bytes();
                 Ok(RunSummary { records, bytes, digest: checksum.crc(), text_bytes: bytes })
@@ -142,14 +158,18 @@ impl Part {
 }
 
 impl PartOutput {
-    pub(super) fn new(path: PathBuf, fence: Fence, form: PartForm) -> Self {
-        Self { path, fence, form, writer: None }
+    pub(super) fn new(path: PathBuf, fence: Fence, step: &PlannedStep) -> Self {
+        let (form, written) = (step.part_form, step.written.clone());
+        Self { path, fence, form, written, writer: None, line: Vec::new(), lines: 0 }
     }
 
     #[inline]
     pub(super) fn push(&mut self, key: &[u8], text: &[u8]) -> Result<(), Reason> {
         if self.writer.is_none() {
             self.open()?;
+        }
+        if self.written.is_some() {
+            return self.push_made(Some(key), text);
         }
         match &mut self.writer {
             Some(writer) => writer.push(key, text).map_err(|error| failure::own_file(&self.path, &error)),
@@ -163,14 +183,63 @@ impl PartOutput {
         if self.writer.is_none() {
             self.open()?;
         }
+        if self.written.is_some() {
+            return self.push_made(None, text);
+        }
         match &mut self.writer {
             Some(writer) => writer.push_unkeyed(text).map_err(|error| failure::own_file(&self.path, &error)),
             None => Ok(()),
         }
     }
 
+    /// Appends a record, which may be several lines, as the format of the output has it.
+    fn push_made(&mut self, key: Option<&[u8]>, text: &[u8]) -> Result<(), Reason> {
+        let text = text.strip_suffix(b"\n").unwrap_or(text);
+        for line in text.split(|byte| *byte == b'\n') {
+            self.lines += 1;
+            let made = match (&mut self.writer, &self.written) {
+                (Some(Part::Made(file, records)), _) => {
+                    *records += 1;
+                    file.push(line)
+                }
+                (Some(part), Some(written)) => {
+                    self.line.clear();
+                    push_line(&written.format, line, &mut self.line).map_err(RowError::Row).and_then(|()| {
+                        let pushed = match key {
+                            Some(key) => part.push(key, &self.line),
+                            None => part.push_unkeyed(&self.line),
+                        };
+                        pushed.map_err(|error| RowError::Io(io::Error::other(error)))
+                    })
+                }
+                _ => Ok(()),
+            };
+            match made {
+                Ok(()) => {}
+                Err(RowError::Row(why)) => return Err(self.misfit(&why)),
+                Err(error) => return Err(failure::worker(format!("{}: {error}", self.path.display()))),
+            }
+        }
+        Ok(())
+    }
+
+    /// A line that is no row of the output: the program's failure.
+    fn misfit(&self, why: &str) -> Reason {
+        let message = format!("line {} of the output does not fit its columns: {why}", self.lines);
+        Reason::UserError { message: bounded(message), at: None }
+    }
+
     #[cold]
     fn open(&mut self) -> Result<(), Reason> {
+        if self.form == PartForm::File
+            && let Some(written) = &self.written
+        {
+            let to = FileWriter::new(open_new(&self.path)?);
+            let file = OutputFile::new(to, &written.format, written.compression);
+            let file = file.map_err(|error| failure::worker(format!("{}: {error}", self.path.display())))?;
+            self.writer = Some(Part::Made(Box::new(file), 0));
+            return Ok(());
+        }
         let part = match self.form {
             PartForm::Run => PartWriter::new(create(&self.path)?, self.fence, true).map(Part::Run),
             PartForm::File => Ok(Part::File(FileWriter::new(open_new(&self.path)?), 0)),
@@ -181,6 +250,11 @@ impl PartOutput {
 
     /// Ends the file; a default summary when there is none.
     pub(super) fn finish(&mut self) -> Result<RunSummary, Reason> {
+        // What reads an archive or a table does not take an empty file for one.
+        let is_file = self.form == PartForm::File && self.written.as_ref().is_some_and(|made| made.is_never_empty());
+        if is_file && self.writer.is_none() {
+            self.open()?;
+        }
         let Some(writer) = self.writer.take() else { return Ok(RunSummary::default()) };
         writer.finish().map_err(|error| failure::own_file(&self.path, &error))
     }

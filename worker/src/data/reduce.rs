@@ -40,10 +40,10 @@ pub fn reduce<R: ReduceFunction, C: Accumulate>(
     reducer: &mut R,
     combiner: Option<&C>,
 ) -> Result<TaskDone, Reason> {
-    let (combined, output, form) = (task.step.combine, task.output, task.step.part_form);
+    let (combined, output, step) = (task.step.combine, task.output, task.step);
     let (stage, inputs) = Passes::begin(task);
     let inputs = stage.merge_down(inputs, combiner.filter(|_| combined))?;
-    let lines = Lines::new(output, stage.fence, form, Arc::clone(&stage.position));
+    let lines = Lines::new(output, stage.fence, step, Arc::clone(&stage.position));
     stage.run(inputs, reducer, combiner, combined, lines)
 }
 
@@ -53,10 +53,10 @@ pub fn reduce<R: ReduceFunction, C: Accumulate>(
 /// # Errors
 /// Why the attempt failed.
 pub fn reduce_sorted(task: ReduceTask<'_>, joined: bool, unique: bool) -> Result<TaskDone, Reason> {
-    let (output, form) = (task.output.to_path_buf(), task.step.part_form);
+    let (output, step) = (task.output.to_path_buf(), task.step);
     let (stage, inputs) = Passes::begin(task);
     let inputs = stage.merge_down::<NoCombiner>(inputs, None)?;
-    stage.copy(inputs, PartOutput::new(output, stage.fence, form), joined, unique)
+    stage.copy(inputs, PartOutput::new(output, stage.fence, step), joined, unique)
 }
 
 /// How often a copy shows that it is alive and looks whether it is still wanted, in records.

@@ -290,6 +290,7 @@ fn plan_of(reduces: u32) -> PlanAnswer {
         order: None,
         input_format: gristmill_common::format::InputFormat::default(),
         part_form: PartForm::Run,
+        written: None,
     };
     PlanAnswer { head: PlanHead { files: vec![], steps: vec![step], progress_timeout_ms: 1_000 }, may_skip: false }
 }

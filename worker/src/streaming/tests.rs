@@ -74,6 +74,7 @@ impl Bench {
             order: None,
             input_format: gristmill_common::format::InputFormat::default(),
             part_form: gristmill_common::plan::PartForm::Run,
+            written: None,
         }
     }
 

@@ -80,6 +80,7 @@ pub(super) fn step(reduces: u32) -> PlannedStep {
         order: None,
         input_format: gristmill_common::format::InputFormat::default(),
         part_form: gristmill_common::plan::PartForm::Run,
+        written: None,
     }
 }
 
