@@ -105,7 +105,7 @@ impl Footer {
         for column in &selected {
             if let Err(why) = &column.kind {
                 return Err(Error::Unsupported(format!(
-                    "its column `{}` {why}; select others with `columns` (--columns)",
+                    "its column `{}` {why}; select others with `columns` (--input-columns)",
                     column.name
                 )));
             }

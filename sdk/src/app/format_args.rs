@@ -26,7 +26,7 @@ pub struct FormatArgs {
     pub no_multiline: bool,
 
     /// Columns of Parquet files that are read, with commas between [default: all]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long = "input-columns", value_name = "NAMES", value_delimiter = ',')]
     pub columns: Vec<String>,
 
     /// What programs are given of a row of csv or Parquet: a JSON text, or fields with tabs between
@@ -93,7 +93,7 @@ impl FormatArgs {
             return Err(Usage("--rows is for --input-format csv and parquet".to_owned()));
         }
         if !self.columns.is_empty() && kind != Some(Kind::Parquet) {
-            return Err(Usage("--columns is for --input-format parquet".to_owned()));
+            return Err(Usage("--input-columns is for --input-format parquet".to_owned()));
         }
         let delimiter = self.delimiter.as_deref().map(unescaped);
         if let Some(bytes) = self.records_of {

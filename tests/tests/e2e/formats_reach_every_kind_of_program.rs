@@ -70,11 +70,11 @@ fn rows_of_parquet_files_reach_programs_whatever_the_size_of_splits() -> Result<
         let rows = stdout(&run(dir.path(), &[&cat[..], &["--split-bytes", size, "typed.zstd.parquet"]].concat())?);
         assert_eq!(rows, expected, "splits of {size}");
     }
-    let two = ["--columns", "name,id", "--rows", "tsv", "duckdb.parquet", "typed.none.parquet"];
+    let two = ["--input-columns", "name,id", "--rows", "tsv", "duckdb.parquet", "typed.none.parquet"];
     let rows = stdout(&run(dir.path(), &[&cat[..], &two].concat())?);
     assert!(rows.starts_with("row 0\t0\nrow 1\t1\n") && rows.lines().count() == 620, "{rows}");
     let native =
-        ["grep", "-a", "\"id\":77,", "--input-format", "parquet", "--columns", "id,flag", "typed.zstd.parquet"];
+        ["grep", "-a", "\"id\":77,", "--input-format", "parquet", "--input-columns", "id,flag", "typed.zstd.parquet"];
     let found = stdout(&run(dir.path(), &native)?);
     assert!(found.ends_with("typed.zstd.parquet\t77\t{\"id\":77,\"flag\":false}\n"), "{found}");
 
@@ -88,7 +88,7 @@ fn rows_of_parquet_files_reach_programs_whatever_the_size_of_splits() -> Result<
         &["typed.zstd.parquet", "duckdb.parquet"],
         &["typed.zstd.parquet", "duckdb.parquet has the column `even`"],
     )?;
-    refused(&["nested.parquet"], &["`tags` is nested", "--columns"])?;
+    refused(&["nested.parquet"], &["`tags` is nested", "--input-columns"])?;
     let mut damaged = std::fs::read(fixtures.join("typed.zstd.parquet"))?;
     damaged[40] ^= 0xff;
     std::fs::write(dir.path().join("damaged.parquet"), damaged)?;
