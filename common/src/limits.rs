@@ -108,6 +108,8 @@ pub const OUTBOX_BYTES: u64 = 256 << 20;
 pub const MESSAGE_BYTES: usize = 4 << 10;
 /// Counters of one job.
 pub const COUNTERS: usize = 1_000;
+/// The counter of bytes that maps wrote and read once more because their records were more than the sort budget.
+pub const SPILLED_COUNTER: &str = "gristmill.spilled_bytes";
 /// Name of a counter, in bytes.
 pub const COUNTER_NAME_BYTES: usize = 200;
 /// Programs that a worker announces.
@@ -165,6 +167,16 @@ pub const SORT_BUDGET_BYTES: u64 = 128 << 20;
 pub const SORT_BUDGET_MIN_BYTES: u64 = 64 << 10;
 /// Largest sort budget.
 pub const SORT_BUDGET_MAX_BYTES: u64 = 16 << 30;
+/// Memory of an attempt that sorts without a combiner, in hundredths of the sort budget: its buffer, and what ties need.
+pub const SORT_MEMORY_PERCENT: u64 = 125;
+/// Memory of an attempt that combines, in hundredths of the sort budget: a table that has just doubled is a quarter full.
+pub const TABLE_MEMORY_PERCENT: u64 = 500;
+/// Memory of an attempt beside that, in bytes: what is read, written and sent at a time.
+pub const ATTEMPT_BYTES: u64 = 6 << 20;
+/// Memory of a worker beside its attempts, and in `run` of the coordinator too, in bytes.
+pub const WORKER_BYTES: u64 = 8 << 20;
+/// Smallest block of a run: below it its head is much of it.
+pub const BLOCK_MIN_BYTES: usize = 4 << 10;
 /// Logical cost of one record beside its bytes, the same on every machine.
 pub const RECORD_OVERHEAD_BYTES: u64 = 32;
 /// Runs merged at a time; more are merged in passes. Part of the plan, since passes group combiner calls.

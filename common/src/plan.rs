@@ -178,6 +178,14 @@ impl PlannedStep {
         }
     }
 
+    /// Returns the size of the blocks of the step's runs. A merge holds two of each run that it reads, and in all at most half
+    /// of the sort budget. Where blocks end does not shape what runs hold.
+    #[must_use]
+    pub fn block_bytes(&self) -> usize {
+        let share = self.sort_budget_bytes / 4 / u64::from(self.fan_in.max(1));
+        usize::try_from(share).unwrap_or(usize::MAX).clamp(limits::BLOCK_MIN_BYTES, limits::BLOCK_BYTES)
+    }
+
     /// Returns the number of parts the step makes.
     #[must_use]
     pub fn parts(&self) -> u32 {

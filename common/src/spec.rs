@@ -299,6 +299,27 @@ fn default_sort_budget_bytes() -> u64 {
 }
 
 impl JobSpec {
+    /// Returns the memory that an attempt of a step takes at most, beside what user code takes, in bytes; 0 for no such step.
+    ///
+    /// It follows from the sort budget, which is the plan's and the same everywhere: a worker with less memory runs fewer
+    /// attempts at a time, and never makes other bytes.
+    #[must_use]
+    pub fn attempt_bytes(&self, step: usize) -> u64 {
+        let Some(step) = self.steps.get(step) else { return 0 };
+        let percent = match step.order.is_some() || !step.combine {
+            true => limits::SORT_MEMORY_PERCENT,
+            false => limits::TABLE_MEMORY_PERCENT,
+        };
+        self.sort_budget_bytes / 100 * percent + limits::ATTEMPT_BYTES
+    }
+
+    /// Returns how many attempts of any step fit into this much memory of a worker at a time, and the least memory for one.
+    #[must_use]
+    pub fn slots_in(&self, memory_bytes: u64) -> (u64, u64) {
+        let attempt = (0..self.steps.len()).map(|step| self.attempt_bytes(step)).max().unwrap_or(limits::ATTEMPT_BYTES);
+        (memory_bytes.saturating_sub(limits::WORKER_BYTES) / attempt, attempt + limits::WORKER_BYTES)
+    }
+
     /// Makes a spec with the defaults that absent fields have.
     #[must_use]
     pub fn new(name: impl Into<String>, inputs: Vec<Input>, steps: Vec<StepSpec>) -> Self {

@@ -130,6 +130,8 @@ fn coordinator_config(config: &EmbeddedConfig, state: &Path) -> CoordinatorConfi
 
 fn worker_config(config: &EmbeddedConfig, endpoint: Endpoint, state: &Path) -> Result<WorkerConfig> {
     let mut worker = WorkerConfig::new(endpoint, state.join("worker"));
+    // Those who read what it makes are here, or get it by way of the coordinator here.
+    worker.packs = false;
     worker.slots = config.slots.unwrap_or_else(crate::app::processors);
     worker.roots.clone_from(&config.roots);
     // Whoever starts this may run anything on this machine anyway.

@@ -46,6 +46,8 @@ pub struct WorkerConfig {
     pub memory_bytes: u64,
     /// Where it serves its map outputs to other workers; `None` for nowhere.
     pub shuffle: Option<ShuffleListen>,
+    /// Whether map outputs are packed: not where all that read them are on this host.
+    pub packs: bool,
     /// Free space of the state directory's disk below which no more work is taken, in bytes.
     pub reserve_bytes: u64,
 }
@@ -103,6 +105,7 @@ impl WorkerConfig {
             labels: BTreeMap::new(),
             memory_bytes: 0,
             shuffle: None,
+            packs: true,
             reserve_bytes: gristmill_common::limits::WORKER_RESERVE_BYTES,
         }
     }

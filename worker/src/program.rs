@@ -166,6 +166,8 @@ pub struct MapTask<'a> {
     pub output: &'a Path,
     /// A directory of the attempt's own for spills. Emptied by the caller, also after a crash.
     pub scratch: &'a Path,
+    /// Whether the blocks of a map output are packed, which does not shape what it holds.
+    pub packs: bool,
     /// Where the attempt says what it reads.
     pub position: Arc<Position>,
     /// The attempt's own log, which users read with `job logs`.

@@ -148,6 +148,7 @@ fn attempt<M: MapFunction, C: Accumulate>(text: &[u8], scratch: &Path, mut mappe
         },
         output: &scratch.join("output"),
         scratch,
+        packs: true,
         position: Arc::new(Position::in_memory()),
         log: AttemptLog::default(),
         cancel: Arc::new(AtomicBool::new(false)),

@@ -132,3 +132,19 @@ fn text_that_is_not_json_is_refused() {
         assert!(problem.pointer.is_some(), "{text}");
     }
 }
+
+#[test]
+fn memory_says_how_many_attempts_fit_and_what_the_least_is() {
+    const MIB: u64 = 1 << 20;
+    let inputs = || vec![Input::Generated(Generated { generate: 1 })];
+    let mut sort =
+        JobSpec::new("sort", inputs(), vec![StepSpec { order: Some(Box::default()), ..StepSpec::native("s") }]);
+    let (fits, least) = sort.slots_in(512 * MIB);
+    assert_eq!((fits, least.div_ceil(MIB)), (3, 174));
+    assert_eq!((sort.slots_in(least - 1).0, sort.slots_in(least).0), (0, 1));
+    sort.sort_budget_bytes = MIB;
+    assert_eq!(sort.slots_in(16 * MIB).0, 1);
+    let table = JobSpec::new("count", inputs(), vec![StepSpec::native("c")]);
+    assert_eq!(table.slots_in(512 * MIB), (0, limits::WORKER_BYTES + table.attempt_bytes(0)));
+    assert!(table.attempt_bytes(0) > 5 * 128 * MIB - MIB && table.attempt_bytes(1) == 0);
+}

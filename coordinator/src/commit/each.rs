@@ -7,8 +7,8 @@ use gristmill_storage::StorageError;
 
 use super::{CommitError, Steps};
 
-/// Parts worked on at a time. A test stops between two.
-const AT_A_TIME: usize = if cfg!(test) { 1 } else { 4 };
+/// Parts worked on at a time: more only wait for each other where they are written into one file. A test stops between two.
+const AT_A_TIME: usize = if cfg!(test) { 1 } else { 2 };
 
 /// What is to be done, and what came of it, in the order of the parts.
 struct Work<'a, P, T> {

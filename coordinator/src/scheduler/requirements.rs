@@ -42,6 +42,8 @@ pub(super) struct Demand {
     executable: Option<Digest>,
     labels: BTreeMap<String, String>,
     memory_bytes: u64,
+    /// What a worker with one slot takes at most: one that said what it has is not asked for more.
+    attempt_bytes: u64,
     roots: Vec<String>,
     leaves_out: bool,
     /// Workers of an earlier protocol cannot read the plan.
@@ -96,6 +98,7 @@ impl Demand {
             executable,
             labels: job.spec.requires.labels.clone(),
             memory_bytes: job.spec.requires.memory_bytes,
+            attempt_bytes: job.spec.attempt_bytes(usize::from(index)) + limits::WORKER_BYTES,
             roots: roots.unwrap_or_default(),
             leaves_out: job.may_skip() > 0,
             protocol: job.plan.as_ref().map_or(0, |plan| plan.protocol),
@@ -123,7 +126,8 @@ impl Demand {
         {
             return Some(Obstacle::NoLabel(format!("{name}={value}")));
         }
-        if self.memory_bytes > ability.memory_bytes {
+        let is_bounded = ability.memory_bytes > 0;
+        if self.memory_bytes > ability.memory_bytes || is_bounded && self.attempt_bytes > ability.memory_bytes {
             return Some(Obstacle::TooLittleMemory(ability.memory_bytes));
         }
         let is_covered = |needed: &&String| ability.roots.iter().any(|root| covers(root, needed));

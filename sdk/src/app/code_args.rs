@@ -77,7 +77,7 @@ pub struct CodeArgs {
 
     /// Most memory of one running command or module, such as 512M
     #[arg(long, value_name = "BYTES", value_parser = quantity::bytes)]
-    pub memory: Option<u64>,
+    pub command_memory: Option<u64>,
 
     /// Modules.
     #[command(flatten)]
@@ -116,7 +116,7 @@ impl CodeArgs {
             ("--partition-by", self.partition_by.is_some()),
             ("--order", self.order.is_some()),
             ("--strict", self.strict),
-            ("--memory", self.memory.is_some()),
+            ("--command-memory", self.command_memory.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((flag, _)) => {
@@ -154,7 +154,7 @@ impl CodeArgs {
                 return Err(Usage("--file and --archive are for commands: modules see no files".to_owned()).into());
             }
             let mut wasm = Wasm { env, streaming: self.streaming(), ..Wasm::default() };
-            wasm.memory_bytes = self.memory.unwrap_or(wasm.memory_bytes);
+            wasm.memory_bytes = self.command_memory.unwrap_or(wasm.memory_bytes);
             let (step, name) = self.wasm.step(wasm, &mut pack)?;
             return Ok(Code { step, name, pack });
         }
@@ -174,7 +174,7 @@ impl CodeArgs {
             files: pack.files.clone(),
             env,
             streaming: self.streaming(),
-            memory_bytes: self.memory,
+            memory_bytes: self.command_memory,
             ..Command::default()
         };
         Ok(Code { step: StepSpec::command(command), name, pack })
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!((made.streaming.map_output_separator.as_str(), made.streaming.map_output_key_fields), (",", 2));
         let fields = Partition::Fields { options: "-k1,1".into(), separator: ",".into() };
         assert_eq!(made.streaming.partition, fields);
-        let made = command(&["--mapper", "cat", "--env", "A=b=c", "--memory", "64M", "--order", "-nr"]);
+        let made = command(&["--mapper", "cat", "--env", "A=b=c", "--command-memory", "64M", "--order", "-nr"]);
         assert_eq!((made.env["A"].as_str(), made.memory_bytes), ("b=c", Some(64 << 20)));
         assert_eq!(made.streaming.order, Order::Fields { options: "-nr".into(), separator: "\t".into() });
         assert!(code(&["--mapper", "cat", "--env", "A"]).is_err());

@@ -90,6 +90,10 @@ pub struct JobArgs {
     #[arg(long, value_name = "BYTES", value_parser = quantity::bytes)]
     pub require_memory: Option<u64>,
 
+    /// Bytes of records that a map sorts or combines at a time, the same on every worker [default: 128M]
+    #[arg(long, value_name = "BYTES", value_parser = quantity::bytes)]
+    pub sort_budget: Option<u64>,
+
     /// Give slow tasks near the end of a stage no second attempt
     #[arg(long)]
     pub no_backups: bool,
@@ -255,6 +259,7 @@ impl JobArgs {
         spec.input_format = self.format.format()?;
         spec.split.bytes = self.split_bytes;
         spec.split.records = self.split_records;
+        spec.sort_budget_bytes = self.sort_budget.unwrap_or(limits::SORT_BUDGET_BYTES);
         spec.output.url = self.output_place(work)?.map(|(url, _)| url);
         spec.output.overwrite = self.overwrite;
         spec.output.format = self.output_format.format()?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use gristmill_client::Client;
-use gristmill_common::limits;
 use gristmill_common::spec::Input;
+use gristmill_common::{limits, quantity};
 use gristmill_worker::Programs;
 
 use super::exit::{self, Exit, Usage};
@@ -43,6 +43,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::SLOTS)))]
     slots: Option<u32>,
 
+    /// Memory for everything that this process does, beside the programs of commands: fewer tasks run at a time, and the
+    /// result is the same; such as 512M
+    #[arg(long, value_name = "BYTES", value_parser = quantity::bytes)]
+    memory: Option<u64>,
+
     #[command(flatten)]
     pub(super) job: JobArgs,
 }
@@ -65,12 +70,36 @@ pub async fn run(args: &RunArgs, programs: Programs) -> Result<Exit> {
     roots.extend(output.and_then(|(_, parent)| parent));
     roots.sort();
     roots.dedup();
-    let embedded =
-        Embedded::start(EmbeddedConfig { roots, slots: args.slots, ..EmbeddedConfig::default() }, programs).await?;
+    let slots = args.memory.map(|memory| slots_in(memory, args, &work, &typed)).transpose()?.or(args.slots);
+    let embedded = Embedded::start(EmbeddedConfig { roots, slots, ..EmbeddedConfig::default() }, programs).await?;
     let result = run_job(job, &work, &typed, embedded.client()).await;
     embedded.stop().await;
     // The coordinator is in this process: what it refuses is an error here, not a refusal by somebody else.
     result.map_err(|error| anyhow::anyhow!(exit::sentence(&error)))
+}
+
+/// Returns how many tasks run at a time in so much memory.
+fn slots_in(memory_bytes: u64, args: &RunArgs, work: &Work, typed: &[TypedInput]) -> Result<u32> {
+    let name = |input: &TypedInput| {
+        input.input(match &input.from {
+            Typed::Local(local) => local.url.clone(),
+            Typed::Url(url) => url.clone(),
+            // It has no URL yet, and needs none for this.
+            Typed::Stdin => "store://stdin".to_owned(),
+        })
+    };
+    let spec = args.job.job_spec(work, typed.iter().map(name).collect())?;
+    let (slots, least) = spec.slots_in(memory_bytes);
+    if slots == 0 {
+        let (least, budget) = (least.div_ceil(1 << 20), spec.sort_budget_bytes);
+        let advice = "give more, or a smaller --sort-budget, which changes where records are grouped";
+        return Err(Usage(format!(
+            "--memory is too little for one task: with a sort budget of {budget} bytes the least is {least}M; {advice}"
+        ))
+        .into());
+    }
+    let wanted = u64::from(args.slots.unwrap_or_else(super::processors));
+    Ok(u32::try_from(slots.min(wanted)).unwrap_or(1))
 }
 
 fn refuse_input_as_output(output: Option<&str>, typed: &[TypedInput]) -> Result<()> {

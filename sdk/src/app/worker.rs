@@ -99,8 +99,9 @@ pub struct WorkerArgs {
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
 
-    /// Memory for all slots together, in bytes, for jobs that require some (`requires.memory_bytes`)
-    #[arg(long, env = "GRISTMILL_MEMORY", value_name = "BYTES", default_value_t = 0, hide_default_value = true)]
+    /// Memory for the whole worker, beside the programs of commands, such as 4G: fewer tasks run at a time, and jobs whose
+    /// tasks need more for their sort budget, or require more (`requires.memory_bytes`), run elsewhere
+    #[arg(long, env = "GRISTMILL_MEMORY", value_name = "BYTES", default_value_t = 0, hide_default_value = true, value_parser = quantity::bytes)]
     pub memory: u64,
 }
 
@@ -154,6 +155,23 @@ fn groups(args: &WorkerArgs) -> Result<Option<ControlGroups>> {
     Ok(found)
 }
 
+/// One slot for each processor, or as many as fit into the memory with the default sort budget.
+fn slots_in(memory_bytes: u64) -> Result<u32> {
+    let processors = super::processors();
+    if memory_bytes == 0 {
+        return Ok(processors);
+    }
+    let attempt = limits::SORT_BUDGET_BYTES / 100 * limits::TABLE_MEMORY_PERCENT + limits::ATTEMPT_BYTES;
+    let least = limits::WORKER_BYTES + limits::ATTEMPT_BYTES + limits::SORT_BUDGET_MIN_BYTES;
+    anyhow::ensure!(
+        memory_bytes >= least,
+        "--memory is too little for any task: the least is {}M",
+        least.div_ceil(1 << 20)
+    );
+    let slots = memory_bytes.saturating_sub(limits::WORKER_BYTES) / attempt;
+    Ok(u32::try_from(slots).unwrap_or(processors).clamp(1, processors))
+}
+
 /// Runs the worker until it is drained, refused, or told to stop.
 ///
 /// # Errors
@@ -168,7 +186,7 @@ pub async fn run(args: &WorkerArgs, programs: Programs) -> Result<Exit> {
         None => gristmill_worker::default_state_dir()?,
     };
     let mut config = WorkerConfig::new(endpoint, state_dir);
-    config.slots = args.slots.unwrap_or_else(super::processors);
+    config.slots = args.slots.map_or_else(|| slots_in(args.memory), Ok)?;
     config.roots.clone_from(&args.allow_path);
     config.kinds.extend(args.allow_commands.then_some(Kind::Command));
     config.sandbox = sandbox(args, &config.state_dir);

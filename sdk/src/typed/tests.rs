@@ -110,6 +110,7 @@ fn run_step(
                 input: MapInput::Pieces { pieces, inputs: &Texts(files) },
                 output: &output(Stage::Map, index),
                 scratch: dir.path(),
+                packs: true,
                 position: Arc::clone(&position),
                 log: AttemptLog::default(),
                 cancel: Arc::clone(&cancel),

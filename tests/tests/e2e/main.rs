@@ -21,6 +21,7 @@ mod hadoop_fs_is_a_tree_of_directories;
 mod hadoop_streaming_runs_scripts;
 mod kills_lose_nothing;
 mod logs_outlive_their_worker;
+mod memory_bounds_slots_and_not_bytes;
 mod mrjob_runs_its_examples_unchanged;
 mod outputs_are_written_in_formats;
 mod outputs_of_a_dead_host_are_made_again;

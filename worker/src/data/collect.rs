@@ -75,6 +75,11 @@ pub(super) trait Sink: Send {
 
     /// Writes the output, if there were records.
     fn finish(&mut self) -> Result<RunSummary, Reason>;
+
+    /// Bytes that were written beside the output, to be merged into it.
+    fn spilled_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// Takes keys that are stretches of one text and hands them on without copying them; what is left, when it is dropped.
@@ -299,6 +304,11 @@ impl Collector {
         self.flush();
         self.check()?;
         let summary = self.sink.finish()?;
-        Ok((summary, self.counters.take()))
+        let (mut counters, spilled) = (self.counters.take(), self.sink.spilled_bytes());
+        if spilled > 0 {
+            // Depends on the plan and the input alone, as all that is counted once for each won attempt.
+            counters.insert(limits::SPILLED_COUNTER.to_owned(), i64::try_from(spilled).unwrap_or(i64::MAX));
+        }
+        Ok((summary, counters))
     }
 }

@@ -80,6 +80,10 @@ impl Sink for RunCombineSink {
         Ok(())
     }
 
+    fn spilled_bytes(&self) -> u64 {
+        self.spills.spilled_bytes()
+    }
+
     fn finish(&mut self) -> Result<RunSummary, Reason> {
         let mut combined = self.combine()?;
         if self.spills.is_empty() {

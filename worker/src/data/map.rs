@@ -86,7 +86,7 @@ pub fn map_shuffled<M: MapFunction>(
 }
 
 fn layout(task: &MapTask<'_>) -> Layout {
-    Layout::new(task.step, task.fence, task.output, task.scratch).watched(&task.position, &task.cancel)
+    Layout::of(task).watched(&task.position, &task.cancel)
 }
 
 fn map_into<M: MapFunction>(

@@ -46,12 +46,13 @@ pub(super) fn open_own(path: &Path, mark: Fence) -> Result<RunFile, RunError> {
 pub(super) struct RunOutput {
     path: PathBuf,
     header: RunHeader,
+    block_bytes: usize,
     writer: Option<RunWriter<BufWriter<File>>>,
 }
 
 impl RunOutput {
-    pub(super) fn new(path: PathBuf, fence: Fence, partitions: u32) -> Self {
-        Self { path, header: RunHeader { fence, partitions, compress: true }, writer: None }
+    pub(super) fn new(path: PathBuf, header: RunHeader, block_bytes: usize) -> Self {
+        Self { path, header, block_bytes, writer: None }
     }
 
     #[inline]
@@ -81,7 +82,7 @@ impl RunOutput {
 
     #[cold]
     fn open(&mut self) -> Result<(), Reason> {
-        let writer = RunWriter::new(create(&self.path)?, self.header);
+        let writer = RunWriter::with_block_bytes(create(&self.path)?, self.header, self.block_bytes);
         self.writer = Some(writer.map_err(|error| failure::own_file(&self.path, &error))?);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gristmill_common::{Fence, Place, Reason, Stage, TaskName};
-use gristmill_runs::{Merge, RunError, SectionReader, Source};
+use gristmill_runs::{Merge, RunError, RunHeader, SectionReader, Source};
 
 use super::failure;
 use super::fold::{FoldError, Groups};
@@ -67,6 +67,7 @@ struct Passes<'a> {
     fence: Fence,
     scratch: &'a Path,
     fan_in: usize,
+    block_bytes: usize,
     position: Arc<Position>,
     cancel: Arc<AtomicBool>,
     skips: &'a Skips,
@@ -84,6 +85,7 @@ impl<'a> Passes<'a> {
             fence: task.fence,
             scratch: task.scratch,
             fan_in: (task.step.fan_in as usize).max(2),
+            block_bytes: task.step.block_bytes(),
             position: task.position,
             cancel: task.cancel,
             skips: task.skips,
@@ -157,7 +159,8 @@ impl<'a> Passes<'a> {
         if group.len() == 1 {
             return Ok(group.pop());
         }
-        let mut output = RunOutput::new(path.to_path_buf(), mark, 1);
+        let header = RunHeader { fence: mark, partitions: 1, compress: false };
+        let mut output = RunOutput::new(path.to_path_buf(), header, self.block_bytes);
         let (readers, origins): (Vec<_>, Vec<_>) = group.into_iter().map(|input| (input.reader, input.origin)).unzip();
         let mut groups = Groups::new(Merge::new(readers), Arc::clone(&self.position));
         let (mut key, mut value) = (Vec::new(), Vec::new());

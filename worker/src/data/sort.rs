@@ -163,6 +163,10 @@ impl Sink for SortSink {
         Ok(())
     }
 
+    fn spilled_bytes(&self) -> u64 {
+        self.spills.spilled_bytes()
+    }
+
     fn finish(&mut self) -> Result<RunSummary, Reason> {
         if self.spills.is_empty() {
             let mut output = self.layout.final_run();
@@ -170,6 +174,8 @@ impl Sink for SortSink {
             return output.finish();
         }
         self.spills.add(|run| self.buffer.drain(run))?;
+        // The merge has memory of its own.
+        self.buffer = Buffer::default();
         self.spills.merge::<NoCombiner>(None)
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gristmill_common::plan::PlannedStep;
 use gristmill_common::{Fence, Reason};
-use gristmill_runs::{Merge, RunSummary, Source};
+use gristmill_runs::{Merge, RunHeader, RunSummary, Source};
 
 use super::failure;
 use super::fold::{FoldError, Groups};
@@ -18,6 +18,7 @@ use super::function::Accumulate;
 use super::output::{RunOutput, open_own, own_mark};
 use super::partition::Partitioner;
 use crate::position::Position;
+use crate::program::MapTask;
 
 /// How often a merge shows that it is alive and looks whether it is still wanted, in records.
 const CHECK_RECORDS: u64 = 4_096;
@@ -31,12 +32,19 @@ pub(super) struct Layout {
     pub(super) partitions: u32,
     pub(super) partitioner: Partitioner,
     pub(super) budget_bytes: u64,
+    block_bytes: usize,
+    packs: bool,
     pub(super) fan_in: usize,
     pub(super) position: Arc<Position>,
     pub(super) cancel: Arc<AtomicBool>,
 }
 
 impl Layout {
+    pub(super) fn of(task: &MapTask<'_>) -> Self {
+        let layout = Self::new(task.step, task.fence, task.output, task.scratch);
+        Self { packs: task.packs, ..layout }
+    }
+
     pub(super) fn new(step: &PlannedStep, fence: Fence, output: &Path, scratch: &Path) -> Self {
         Self {
             output: output.to_path_buf(),
@@ -45,6 +53,8 @@ impl Layout {
             partitions: step.reduces.max(1),
             partitioner: Partitioner::Hash,
             budget_bytes: step.sort_budget_bytes,
+            block_bytes: step.block_bytes(),
+            packs: true,
             fan_in: (step.fan_in as usize).max(2),
             position: Arc::new(Position::in_memory()),
             cancel: Arc::new(AtomicBool::new(false)),
@@ -63,7 +73,14 @@ impl Layout {
     }
 
     pub(super) fn final_run(&self) -> RunOutput {
-        RunOutput::new(self.output.clone(), self.fence, self.partitions)
+        let header = RunHeader { fence: self.fence, partitions: self.partitions, compress: self.packs };
+        RunOutput::new(self.output.clone(), header, self.block_bytes)
+    }
+
+    /// A run that is read again here, and soon.
+    fn own_run(&self, path: &Path, mark: Fence) -> RunOutput {
+        let header = RunHeader { fence: mark, partitions: self.partitions, compress: false };
+        RunOutput::new(path.to_path_buf(), header, self.block_bytes)
     }
 }
 
@@ -75,15 +92,21 @@ pub(super) struct Spills {
     layout: Layout,
     runs: Vec<Spill>,
     made: u64,
+    /// Bytes of all runs that were written beside the output.
+    spilled_bytes: u64,
 }
 
 impl Spills {
     pub(super) fn new(layout: Layout) -> Self {
-        Self { layout, runs: Vec::new(), made: 0 }
+        Self { layout, runs: Vec::new(), made: 0, spilled_bytes: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.runs.is_empty()
+    }
+
+    pub(super) fn spilled_bytes(&self) -> u64 {
+        self.spilled_bytes
     }
 
     fn next(&mut self) -> Spill {
@@ -95,9 +118,11 @@ impl Spills {
     /// Writes one more run through the function.
     pub(super) fn add(&mut self, write: impl FnOnce(&mut RunOutput) -> Result<(), Reason>) -> Result<(), Reason> {
         let (path, mark) = self.next();
-        let mut run = RunOutput::new(path.clone(), mark, self.layout.partitions);
+        let mut run = self.layout.own_run(&path, mark);
         write(&mut run)?;
-        if run.finish()?.records > 0 {
+        let summary = run.finish()?;
+        self.spilled_bytes += summary.bytes;
+        if summary.records > 0 {
             self.runs.push((path, mark));
         }
         Ok(())
@@ -113,9 +138,9 @@ impl Spills {
                     continue;
                 }
                 let (path, mark) = self.next();
-                let mut merged = RunOutput::new(path.clone(), mark, self.layout.partitions);
+                let mut merged = self.layout.own_run(&path, mark);
                 self.merge_runs(group, combiner, &mut merged)?;
-                merged.finish()?;
+                self.spilled_bytes += merged.finish()?.bytes;
                 self.runs.push((path, mark));
             }
         }

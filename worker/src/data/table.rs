@@ -298,6 +298,10 @@ impl<C: Accumulate> Sink for CombineSink<C> {
         Ok(())
     }
 
+    fn spilled_bytes(&self) -> u64 {
+        self.spills.spilled_bytes()
+    }
+
     fn finish(&mut self) -> Result<RunSummary, Reason> {
         if self.spills.is_empty() {
             let mut output = self.layout.final_run();

@@ -55,6 +55,8 @@ pub(crate) struct Attempts<'a> {
     holders: BTreeMap<WorkerId, Option<PathBuf>>,
     /// Whether outputs are fetched from workers that serve them.
     direct: bool,
+    /// Whether map outputs are packed.
+    packs: bool,
     /// Connections to those.
     peers: Peers,
     /// Of the last job.
@@ -192,6 +194,7 @@ impl<'a> Attempts<'a> {
             trace: None,
             holders: BTreeMap::new(),
             direct: hello.direct,
+            packs: hello.packs,
             peers: Peers::default(),
             plan: None,
             splits: None,
@@ -443,6 +446,7 @@ impl<'a> Attempts<'a> {
             input,
             output: &self.made,
             scratch: &self.spills,
+            packs: self.packs,
             position: Arc::clone(&self.position),
             log: self.log.clone(),
             cancel: Arc::clone(&self.cancel),

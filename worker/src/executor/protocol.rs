@@ -33,6 +33,8 @@ pub(crate) struct Hello {
     pub(crate) plain_allowed: bool,
     /// Whether it fetches from workers that serve their outputs.
     pub(crate) direct: bool,
+    /// Whether map outputs are packed.
+    pub(crate) packs: bool,
     /// The worker whose attempts it runs.
     pub(crate) worker: WorkerId,
     /// Directories from which it may read inputs.

@@ -76,6 +76,7 @@ pub fn replay(order: &Replay, programs: &Programs, cancel: &Arc<AtomicBool>) -> 
         pin: order.endpoint.pin,
         plain_allowed: order.endpoint.allows_plain_http(),
         direct: true,
+        packs: true,
         worker: WorkerId(uuid::Uuid::nil()),
         // This user may read here whatever this user may read.
         roots: vec![PathBuf::from("/")],

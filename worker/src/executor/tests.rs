@@ -97,6 +97,7 @@ fn hello(url: String, dir: &tempfile::TempDir) -> Hello {
         pin: None,
         plain_allowed: false,
         direct: false,
+        packs: true,
         worker: WorkerId(Uuid::nil()),
         roots: vec![],
         state_dir: dir.path().to_owned(),

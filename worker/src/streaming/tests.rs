@@ -99,6 +99,7 @@ impl Bench {
             input,
             output: &output,
             scratch: self.dir.path(),
+            packs: true,
             position: Arc::new(Position::in_memory()),
             cancel: Arc::new(AtomicBool::new(false)),
             log: AttemptLog::default(),

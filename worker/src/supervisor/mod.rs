@@ -415,6 +415,7 @@ fn hello(config: &WorkerConfig, state: &StateDir) -> Hello {
         pin: config.endpoint.pin,
         plain_allowed: config.endpoint.allows_plain_http(),
         direct: config.shuffle.is_some(),
+        packs: config.packs,
         worker: state.id(),
         roots: config.roots.clone(),
         state_dir: config.state_dir.clone(),

@@ -108,3 +108,18 @@ fn labels_and_memory_are_obstacles_that_explain_names() {
     let answer = world.answered(&mut small);
     assert_eq!(tally(&small.grants(&answer)), [(job, 1)].into());
 }
+
+#[test]
+fn a_worker_that_bounds_its_memory_is_not_asked_for_more_than_a_sort_budget_takes() {
+    let mut world = World::new();
+    let job = world.job_of(None, 2, |spec| spec.sort_budget_bytes = 64 << 20);
+    let mut small = world.worker("a", 1);
+    small.request.about.memory_bytes = 256 << 20;
+    world.parked(&mut small);
+    let lines = world.scheduler.explain(job, None).unwrap().join("\n");
+    assert!(lines.contains("has 268435456 at most") && lines.contains("--sort-budget"), "{lines}");
+    let mut enough = world.worker("a", 1);
+    enough.request.about.memory_bytes = 512 << 20;
+    let answer = world.answered(&mut enough);
+    assert_eq!(tally(&enough.grants(&answer)), [(job, 1)].into());
+}

@@ -130,6 +130,7 @@ impl Bench {
             input,
             output: &self.output(),
             scratch: self.dir.path(),
+            packs: true,
             position: Arc::clone(&self.position),
             log: AttemptLog::default(),
             cancel: Arc::clone(&self.cancel),
