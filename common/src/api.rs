@@ -156,6 +156,14 @@ pub struct StageView {
     /// Of a reduce stage: how the records are shared by the partitions. Not in lists of jobs that are not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<SpreadView>,
+    /// Whether its tasks run the maps of the next step too: records in are of the reduce, records out of the map.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub maps_next: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// How a step's records are shared by its partitions: least, median, most of what the won reduces read.

@@ -20,6 +20,8 @@ pub const PROTOCOL_THAT_SORTS_FORMATS: u32 = 3;
 pub const PROTOCOL_THAT_WRITES_FORMATS: u32 = 3;
 /// First version whose workers read parts of packed files, and Parquet.
 pub const PROTOCOL_THAT_READS_BLOCKS: u32 = 3;
+/// First version whose workers run a reduce and the next step's map in one task.
+pub const PROTOCOL_THAT_FUSES: u32 = 3;
 
 /// Tasks in one job: keeps the scheduler's tables under 300 MiB at 300 bytes per task.
 pub const TASKS_PER_JOB: u64 = 1_000_000;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::format::InputFormat;
+use crate::ids::Stage;
 use crate::limits;
 use crate::order::PlannedOrder;
 use crate::output::{OutputCompression, OutputFormat};
@@ -34,6 +35,14 @@ pub struct PlanHead {
     pub steps: Vec<PlannedStep>,
     /// An attempt without progress for this long is ended, in milliseconds.
     pub progress_timeout_ms: u64,
+}
+
+impl PlanHead {
+    /// Returns the step whose maps the reduces of this one run too.
+    #[must_use]
+    pub fn fused_with(&self, step: u16) -> Option<&PlannedStep> {
+        self.steps.get(usize::from(step) + 1).filter(|next| next.fused)
+    }
 }
 
 /// An input file as it was when the job was planned.
@@ -102,7 +111,7 @@ pub struct PlannedStep {
     pub wasm: Option<Box<Wasm>>,
     /// Arguments of a native program.
     pub args: Vec<String>,
-    /// Map tasks: the splits of the first step, the parts of the step before for later ones.
+    /// Map tasks: the splits of the first step, the parts of the step before for later ones; none of a fused step.
     pub maps: u32,
     /// Reduce tasks; 0 for a map-only step.
     pub reduces: u32,
@@ -124,6 +133,15 @@ pub struct PlannedStep {
     /// What the lines of its parts become, of a last step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Box<Written>>,
+    /// Whether the reduces of the step before run its maps too: what they leave are map outputs of this step, not parts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fused: bool,
+}
+
+/// Returns the step and the stage whose outputs the reduces of a step read.
+#[must_use]
+pub fn feeding(step: u16, fused: bool) -> (u16, Stage) {
+    if fused { (step.saturating_sub(1), Stage::Reduce) } else { (step, Stage::Map) }
 }
 
 /// What lines become, when that is not lines.
@@ -184,6 +202,15 @@ impl PlannedStep {
     pub fn block_bytes(&self) -> usize {
         let share = self.sort_budget_bytes / 4 / u64::from(self.fan_in.max(1));
         usize::try_from(share).unwrap_or(usize::MAX).clamp(limits::BLOCK_MIN_BYTES, limits::BLOCK_BYTES)
+    }
+
+    /// Returns the number of tasks of a stage.
+    #[must_use]
+    pub fn tasks(&self, stage: Stage) -> u32 {
+        match stage {
+            Stage::Map => self.maps,
+            Stage::Reduce => self.reduces,
+        }
     }
 
     /// Returns the number of parts the step makes.
@@ -307,7 +334,7 @@ impl Plan {
     pub fn summary(&self, blob: &[u8], roots: Vec<String>) -> PlanSummary {
         PlanSummary {
             digest: Digest::of(blob),
-            shapes: self.head.steps.iter().map(|step| StepShape { maps: step.maps, reduces: step.reduces }).collect(),
+            shapes: self.head.steps.iter().map(StepShape::of).collect(),
             input_files: self.head.files.len() as u64,
             input_bytes: self.head.files.iter().map(|file| file.bytes).sum(),
             roots,
@@ -333,6 +360,9 @@ impl Plan {
         let sorts = |step: &PlannedStep| step.order.is_some() && !step.input_format.is_plain_lines();
         if self.head.steps.iter().any(sorts) {
             return limits::PROTOCOL_THAT_SORTS_FORMATS;
+        }
+        if self.head.steps.iter().any(|step| step.fused) {
+            return limits::PROTOCOL_THAT_FUSES;
         }
         let has_format = self.head.steps.iter().any(|step| step.input_format != InputFormat::default());
         if self.head.steps.iter().any(|step| step.written.is_some()) {
@@ -387,4 +417,20 @@ pub struct StepShape {
     pub maps: u32,
     /// Reduce tasks; 0 for a map-only step.
     pub reduces: u32,
+    /// Whether the reduces of the step before run its maps too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fused: bool,
+}
+
+impl StepShape {
+    fn of(step: &PlannedStep) -> Self {
+        Self { maps: step.maps, reduces: step.reduces, fused: step.fused }
+    }
+
+    /// Says whether a step of this shape may follow one of the other.
+    #[must_use]
+    pub fn follows(self, before: Self) -> bool {
+        let parts = if before.reduces == 0 { before.maps } else { before.reduces };
+        if self.fused { self.maps == 0 && self.reduces > 0 && before.reduces > 0 } else { self.maps == parts }
+    }
 }

@@ -214,6 +214,9 @@ pub struct StepSpec {
     /// The order of all records, for the ready-made `sort`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Box<TotalOrder>>,
+    /// Whether its maps may run in the reduce tasks of the step before, where the plan finds that they can.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub fuse: bool,
 }
 
 /// The ready-made program that takes an order.
@@ -538,6 +541,7 @@ impl StepSpec {
             combine: true,
             reduce: true,
             order: None,
+            fuse: true,
         }
     }
 

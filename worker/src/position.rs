@@ -47,6 +47,9 @@ pub enum Spot {
     Part(u32),
     /// This partition; the offset is the number of the record in it.
     Partition(u32),
+    /// What the reduce of this partition writes, as the map of the next step reads it in the same task; the offset is the
+    /// record's first byte.
+    Fed(u32),
 }
 
 impl Spot {
@@ -57,6 +60,7 @@ impl Spot {
             Self::Generated => (2, 0),
             Self::Part(index) => (3, index),
             Self::Partition(index) => (4, index),
+            Self::Fed(index) => (5, index),
         };
         kind << 32 | u64::from(index)
     }
@@ -68,9 +72,31 @@ impl Spot {
             2 => Self::Generated,
             3 => Self::Part(index),
             4 => Self::Partition(index),
+            5 => Self::Fed(index),
             _ => Self::Nowhere,
         }
     }
+
+    /// Names what is read, for people; files are named by their number.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::Nowhere => "nowhere".to_owned(),
+            Self::File(index) => format!("input file {index}"),
+            Self::Generated => "generated records".to_owned(),
+            Self::Part(index) => format!("part {index} of the step before"),
+            Self::Partition(index) => format!("partition {index}"),
+            Self::Fed(index) => format!("part {index} for the next step"),
+        }
+    }
+}
+
+/// Where an attempt was before it turned to what another part of it reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    spot: u64,
+    offset: u64,
+    span: (u64, u64),
 }
 
 /// What the words said at one time.
@@ -95,9 +121,7 @@ impl Snapshot {
         let file = match self.spot {
             Spot::Nowhere => return None,
             Spot::File(index) => file_url(index),
-            Spot::Generated => "generated records".to_owned(),
-            Spot::Part(index) => format!("part {index} of the step before"),
-            Spot::Partition(index) => format!("partition {index}"),
+            spot => spot.name(),
         };
         Some(Place { file, offset: self.offset })
     }
@@ -173,6 +197,20 @@ impl Position {
         self.word(SPAN_START).store(offset, Ordering::Relaxed);
         self.word(OFFSET).store(offset, Ordering::Relaxed);
         self.word(SPOT).store(spot.to_word(), Ordering::Relaxed);
+    }
+
+    /// Turns to what another part of the attempt reads.
+    pub(crate) fn visit(&self, spot: Spot, offset: u64) -> Before {
+        let word = |index| self.word(index).load(Ordering::Relaxed);
+        let before = Before { spot: word(SPOT), offset: word(OFFSET), span: (word(SPAN_START), word(SPAN)) };
+        self.enter(spot, offset);
+        before
+    }
+
+    /// Goes on where the attempt was.
+    pub(crate) fn come_back(&self, before: Before) {
+        self.enter_span(Spot::from_word(before.spot), before.span.0, before.span.1);
+        self.at(before.offset);
     }
 
     /// Says which record user code is given next.
@@ -308,7 +346,9 @@ mod tests {
 
     #[test]
     fn spots_read_back() {
-        for spot in [Spot::Nowhere, Spot::File(u32::MAX), Spot::Generated, Spot::Part(1), Spot::Partition(9)] {
+        for spot in
+            [Spot::Nowhere, Spot::File(u32::MAX), Spot::Generated, Spot::Part(1), Spot::Partition(9), Spot::Fed(2)]
+        {
             assert_eq!(Spot::from_word(spot.to_word()), spot);
         }
         assert_eq!(Spot::from_word(u64::MAX), Spot::Nowhere);

@@ -36,6 +36,27 @@ pub trait Program: Send + Sync {
     /// # Errors
     /// Why the attempt failed.
     fn reduce(&self, args: &[String], task: ReduceTask<'_>) -> Result<TaskDone, Reason>;
+
+    /// Starts a map attempt whose input is [`MapInput::Fed`]: the reduce of the step before, in the same task, gives it its lines.
+    ///
+    /// # Errors
+    /// Why the attempt failed.
+    fn map_fed(&self, args: &[String], task: MapTask<'_>) -> Result<Box<dyn Feed>, Reason>;
+}
+
+/// A map attempt that is given its input.
+pub trait Feed {
+    /// Maps lines, each with its line feed.
+    ///
+    /// # Errors
+    /// Why the attempt failed.
+    fn feed(&mut self, lines: &[u8]) -> Result<(), Reason>;
+
+    /// Ends the attempt behind the last line: its output is where its task said.
+    ///
+    /// # Errors
+    /// Why the attempt failed.
+    fn finish(self: Box<Self>) -> Result<TaskDone, Reason>;
 }
 
 /// The programs that are compiled in, by name.
@@ -134,6 +155,11 @@ pub enum MapInput<'a> {
         /// Its text; an error while reading it is the worker's, and the attempt is tried again.
         text: Box<dyn Read + Send + 'a>,
     },
+    /// The lines of a reduce of the step before, which runs in the same task and gives them.
+    Fed {
+        /// Index of the part that they would be.
+        part: u32,
+    },
 }
 
 /// The variable that tells commands and modules the tag of what they map.
@@ -145,7 +171,7 @@ impl<'a> MapInput<'a> {
     pub fn tag(&self) -> Option<&'a str> {
         match self {
             Self::Pieces { pieces, .. } => pieces.first().and_then(|piece| piece.file.tag.as_deref()),
-            Self::Generated { .. } | Self::Part { .. } => None,
+            Self::Generated { .. } | Self::Part { .. } | Self::Fed { .. } => None,
         }
     }
 }
@@ -204,6 +230,8 @@ pub struct ReduceTask<'a> {
     pub sections: Vec<Section>,
     /// The part to create. Not created when there are no records.
     pub output: &'a Path,
+    /// The next step's map, if it is fused with this step: gets the lines in place of a part.
+    pub next: Option<Box<dyn Feed>>,
     /// A directory of the attempt's own for merge passes. Emptied by the caller, also after a crash.
     pub scratch: &'a Path,
     /// Where the attempt says what it reads.

@@ -16,7 +16,7 @@ use gristmill_common::wire::{Done, Outcome};
 use gristmill_common::{Code, Reason};
 use gristmill_runs::{PartWriter, RunSummary};
 use gristmill_worker::position::Spot;
-use gristmill_worker::program::{MapInput, MapTask, ReduceTask, TaskDone};
+use gristmill_worker::program::{Feed, MapInput, MapTask, ReduceTask, TaskDone};
 use gristmill_worker::{Executors, Program, Programs, WorkerConfig, WorkerError, executor};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,10 @@ impl Program for Behaviour {
     }
 
     fn reduce(&self, _args: &[String], _task: ReduceTask<'_>) -> Result<TaskDone, Reason> {
+        unreachable!("map-only")
+    }
+
+    fn map_fed(&self, _args: &[String], _task: MapTask<'_>) -> Result<Box<dyn Feed>, Reason> {
         unreachable!("map-only")
     }
 }

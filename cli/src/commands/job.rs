@@ -295,7 +295,7 @@ fn describe_spread(step: u16, spread: &SpreadView) -> Vec<String> {
 
 fn describe_stage(stage: &StageView) -> String {
     format!(
-        "{:<10} step {}: {}/{} won, {} running, {} queued, {} failures, {} lost; {} records in, {} out, {}",
+        "{:<10} step {}: {}/{} won, {} running, {} queued, {} failures, {} lost; {} records in, {} out, {}{}",
         stage.stage.to_string(),
         stage.step,
         stage.won,
@@ -307,5 +307,6 @@ fn describe_stage(stage: &StageView) -> String {
         grouped(stage.records_in),
         grouped(stage.records_out),
         size(stage.output_bytes),
+        if stage.maps_next { "; they run the maps of the next step too" } else { "" },
     )
 }

@@ -117,6 +117,7 @@ fn tell(task: TaskName, directory: &Path, replayed: &Replayed) {
         ("stdin", &replayed.stdin),
         ("stdout", &replayed.stdout),
         ("again by hand", &replayed.script),
+        ("next step's mapper", &replayed.next),
     ];
     let mut any = false;
     for (what, path) in left {

@@ -103,13 +103,16 @@ pub(super) async fn fetch(
         let detail = format!("at most {} outputs may be named in one fetch", limits::OUTPUTS_PER_FETCH);
         return Err(Refusal::new(Code::TooLarge, detail));
     }
+    let GrantName { job, step, .. } = grant;
+    let made = app.driver.query(move |scheduler, _| scheduler.feeding(job, step)).await?;
+    let (from, stage) = made.ok_or_else(|| no_such("map output"))?;
     let FetchRequest { partition, outputs } = request;
     let count = outputs.len();
     let store = app.store.clone();
     // An output that is not there or not whole is left out, and reported as lost by who asked.
     let open = move |number: usize| {
         let &(map, fence) = outputs.get(number)?;
-        let name = output_name(grant.job, grant.step, Stage::Map, map, fence);
+        let name = output_name(job, from, stage, map, fence);
         store.open_output(&name).inspect_err(|error| tracing::warn!(%error, "asked for a map output")).ok()
     };
     let mut response = Body::from_stream(gristmill_listen::frames(partition, count, open)).into_response();

@@ -356,7 +356,7 @@ mod tests {
     fn committing(job: JobId) -> Scheduler {
         let inputs = vec![Input::Generated(Generated { generate: 1 })];
         let spec = Box::new(JobSpec::new("job", inputs, vec![StepSpec::native("numbers")]));
-        let shapes = vec![StepShape { maps: 1, reduces: 0 }];
+        let shapes = vec![StepShape { maps: 1, reduces: 0, fused: false }];
         let plan = PlanSummary {
             digest: Digest::of(b"plan"),
             shapes,

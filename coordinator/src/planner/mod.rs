@@ -6,6 +6,7 @@
 
 mod columns;
 mod cuts;
+mod fusion;
 mod inputs;
 mod lines;
 mod packed;
@@ -148,13 +149,14 @@ fn assemble(spec: &JobSpec, files: Vec<PinnedFile>, splits: Splits) -> Result<Pl
     let too_many = || Problem::at("/steps", "more map tasks than can be counted");
     let mut maps = u32::try_from(splits.count()).map_err(|_| too_many())?;
     let mut steps = Vec::with_capacity(spec.steps.len());
-    for step in &spec.steps {
+    for (index, step) in spec.steps.iter().enumerate() {
+        let fused = fusion::is_fused(spec, index);
         let planned = PlannedStep {
             native: step.native.clone(),
             command: step.command.clone(),
             wasm: step.wasm.clone(),
             args: step.args.clone(),
-            maps,
+            maps: if fused { 0 } else { maps },
             reduces: reduces(step, &files),
             combine: step.combine,
             sort_budget_bytes: spec.sort_budget_bytes,
@@ -163,6 +165,7 @@ fn assemble(spec: &JobSpec, files: Vec<PinnedFile>, splits: Splits) -> Result<Pl
             input_format: if steps.is_empty() { spec.input_format.clone() } else { InputFormat::default() },
             part_form: if steps.len() + 1 == spec.steps.len() { form_of_parts(spec, step) } else { PartForm::Run },
             written: None,
+            fused,
         };
         maps = planned.parts();
         steps.push(planned);

@@ -218,7 +218,8 @@ async fn too_many_tasks_are_refused() {
     tiny.split.bytes = Some(1);
     refused(&world, &tiny, Code::Invalid, "/split/bytes", "1000001").await;
     let mut wide = spec(&[world.url("a")]);
-    wide.steps = vec![StepSpec { partitions: Some(limits::PARTITIONS), ..StepSpec::native("a") }; 64];
+    let step = StepSpec { partitions: Some(limits::PARTITIONS), fuse: false, ..StepSpec::native("a") };
+    wide.steps = vec![step; 64];
     refused(&world, &wide, Code::Invalid, "/steps", "fewer").await;
 }
 

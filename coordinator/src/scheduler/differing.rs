@@ -85,10 +85,7 @@ impl Job {
     /// Says whether everything that an attempt of this stage reads was won at some time, as far as the journal knows. If not,
     /// the attempt read what the journal has lost.
     pub(super) fn inputs_were_won(&self, step: u16, stage: Stage) -> bool {
-        let at = match stage {
-            Stage::Reduce => self.step(step).map(|at| &at.maps),
-            Stage::Map => step.checked_sub(1).and_then(|before| self.step(before)).map(|at| at.tasks(at.last_stage())),
-        };
+        let at = self.feeding(step, stage).and_then(|(from, made)| Some(self.step(from)?.tasks(made)));
         at.is_none_or(|tasks| {
             let open = (tasks.count - tasks.won_count()) as usize;
             // All that is open has been won before.
@@ -110,7 +107,8 @@ impl Job {
         if stage != at.last_stage() {
             at.reduces.floor = at.reduces.floor.max(epoch_floor);
         } else if let Some(next) = steps.get_mut(usize::from(step) + 1) {
-            next.maps.floor = next.maps.floor.max(epoch_floor);
+            let readers = if next.fused { &mut next.reduces } else { &mut next.maps };
+            readers.floor = readers.floor.max(epoch_floor);
         }
     }
 }

@@ -71,11 +71,7 @@ impl Durable {
             Entry::JobSubmitted { job, spec, at, idempotency } => self.submit(*job, spec, *at, idempotency.as_ref()),
             Entry::JobPlanned { job, plan } => self.plan(*job, plan),
             Entry::ProgramPinned { job, step, executable } => {
-                let floor = self.epoch_floor();
-                if let Some(step) = self.step_mut(*job, *step) {
-                    step.executable = Some(*executable);
-                    step.floor = step.floor.max(floor);
-                }
+                self.pin(*job, *step, *executable);
             }
             Entry::Granted { job, worker, step, stage, tasks, first_fence, generation, backup } => {
                 let held = Held { job: *job, step: *step, stage: *stage, tasks: *tasks, generation: *generation };
@@ -146,6 +142,18 @@ impl Durable {
         self.jobs.get_mut(&job)?.steps_mut().get_mut(usize::from(step))
     }
 
+    fn pin(&mut self, job: JobId, step: u16, executable: Digest) {
+        let floor = self.epoch_floor();
+        let Some(pinned) = self.step_mut(job, step) else { return };
+        pinned.executable = Some(executable);
+        pinned.floor = pinned.floor.max(floor);
+        // Its maps ran in other tasks.
+        if let Some(before) = step.checked_sub(1).filter(|_| pinned.fused).and_then(|before| self.step_mut(job, before))
+        {
+            before.reduces.floor = before.reduces.floor.max(floor);
+        }
+    }
+
     fn submit(&mut self, job: JobId, spec: &JobSpec, at: WallMs, idempotency: Option<&Idempotency>) {
         self.submitted += 1;
         self.live += 1;
@@ -186,6 +194,7 @@ impl Durable {
             reads: Reads::default(),
             holders: BTreeMap::new(),
             given_up: None,
+            fused: shape.fused,
         };
         planned.life = Life::Running(plan.shapes.iter().map(step).collect());
         planned.plan = Some(Arc::new(plan.clone()));
@@ -297,6 +306,7 @@ impl Durable {
     ) {
         let Some(found) = self.jobs.get(&job) else { return };
         let may_skip = found.may_skip() > 0;
+        let blame = found.blame(step, stage, worker, reason);
         let tasks = found.step(step).map(|at| at.tasks(stage));
         let runs = tasks.and_then(|tasks| tasks.holder(task, fence));
         let others =
@@ -306,7 +316,6 @@ impl Durable {
             self.drop_out(job, step, stage, TaskRange::one(task), fence);
         }
         let Some(at) = self.step_mut(job, step) else { return };
-        let blame = at.blame(step, stage, worker, reason);
         let tasks = at.tasks_mut(stage);
         tasks.totals.failures += u64::from(blame == Blame::User);
         let trouble = tasks.trouble.entry(task).or_default();
@@ -322,8 +331,11 @@ impl Durable {
                 trouble.worker_failures += 1;
                 trouble.failed_on = Some(worker);
             }
-            Blame::Map(map) => at.maps.trouble.entry(map).or_default().lost_outputs += 1,
-            Blame::Nobody => {}
+            Blame::Maker(map) if map.stage == Stage::Map => {
+                at.maps.trouble.entry(map.index).or_default().lost_outputs += 1;
+            }
+            // What is lost of the step before is counted when its task is opened again.
+            Blame::Maker(_) | Blame::Nobody => {}
         }
     }
 
@@ -406,6 +418,10 @@ impl Durable {
         }
         if stage == Stage::Map {
             at.generation.0 = at.generation.0.saturating_add(1);
+        }
+        let next = step.checked_add(1).filter(|_| is_part).and_then(|next| self.step_mut(job, next));
+        if let Some(next) = next.filter(|next| next.fused) {
+            next.generation.0 = next.generation.0.saturating_add(1);
         }
         self.resume(job);
     }

@@ -43,6 +43,9 @@ impl Scheduler {
             "step {index} is in its {stage} stage: {won} of {} tasks won, {running} running, {open} queued",
             tasks.count
         ));
+        if let Some(next) = job.fused_into(index, stage) {
+            lines.push(format!("these tasks run the maps of step {next} too"));
+        }
         if open > 0 {
             self.explain_share(id, job, lines);
             self.explain_queue(id, job, index, step, lines);
@@ -195,7 +198,7 @@ impl Scheduler {
     fn explain_open(&self, id: JobId, job: &Job, task: TaskName, lines: &mut Vec<String>) {
         let Some((index, step)) = job.current_step() else { return };
         if index < task.step {
-            lines.push(format!("it waits for step {index}, whose parts it reads"));
+            lines.push(format!("it waits for step {index}, whose outputs it reads"));
             return;
         }
         if step.ready_stage() != task.stage {
@@ -254,11 +257,7 @@ fn explain_obstacles(job: &Job, index: u16, step: &Step, unable: &[(&Worker, Obs
         having.map(|(worker, _)| *worker).collect::<Vec<_>>()
     };
     let names = |workers: &[&Worker]| listed(workers.iter().map(|worker| worker.about.name.clone()));
-    let no_program = having(|obstacle| *obstacle == Obstacle::NoProgram);
-    if !no_program.is_empty() {
-        let theirs = listed(no_program.iter().flat_map(|worker| worker.about.programs.iter().cloned()));
-        lines.push(format!("no program `{program}` on worker {}: there is {theirs}", names(&no_program)));
-    }
+    explain_programs(program, unable, lines);
     let other = having(|obstacle| *obstacle == Obstacle::OtherExecutable);
     if !other.is_empty() {
         let by_spec = spec.is_some_and(|step| matches!(step.executable, Some(Executable::Pinned(_))));
@@ -289,10 +288,7 @@ fn explain_obstacles(job: &Job, index: u16, step: &Step, unable: &[(&Worker, Obs
     }
     let too_old = having(|obstacle| *obstacle == Obstacle::TooOld);
     if !too_old.is_empty() {
-        lines.push(format!(
-            "worker {} is too old for how the job's input is read or its output is written: update it",
-            names(&too_old)
-        ));
+        lines.push(format!("worker {} is too old for what the job's plan asks of it: update it", names(&too_old)));
     }
     let no_root = having(|obstacle| matches!(obstacle, Obstacle::NoRoot(_)));
     if !no_root.is_empty() {
@@ -302,6 +298,26 @@ fn explain_obstacles(job: &Job, index: u16, step: &Step, unable: &[(&Worker, Obs
     explain_requirements(job, unable, lines);
 }
 
+/// Which programs are where they are wanted. `program`: that of the step.
+fn explain_programs(program: &str, unable: &[(&Worker, Obstacle)], lines: &mut Vec<String>) {
+    let mut lacking = std::collections::BTreeMap::<&str, Vec<&Worker>>::new();
+    for (worker, obstacle) in unable {
+        if let Obstacle::NoProgram(name) = obstacle {
+            lacking.entry(name).or_default().push(worker);
+        }
+    }
+    for (name, workers) in lacking {
+        let names = listed(workers.iter().map(|worker| worker.about.name.clone()));
+        let theirs = listed(workers.iter().flat_map(|worker| worker.about.programs.iter().cloned()));
+        let fused = if name == program {
+            ""
+        } else {
+            "; it is of a later step that is fused with this one: start a worker that has both, or submit with `\"fuse\": false` in that step"
+        };
+        lines.push(format!("no program `{name}` on worker {names}: there is {theirs}{fused}"));
+    }
+}
+
 fn explain_requirements(job: &Job, unable: &[(&Worker, Obstacle)], lines: &mut Vec<String>) {
     let mut unlabelled = std::collections::BTreeMap::<&str, Vec<String>>::new();
     let mut small = Vec::new();
@@ -309,7 +325,7 @@ fn explain_requirements(job: &Job, unable: &[(&Worker, Obstacle)], lines: &mut V
         match obstacle {
             Obstacle::NoLabel(label) => unlabelled.entry(label).or_default().push(worker.about.name.clone()),
             Obstacle::TooLittleMemory(bytes) => small.push((worker.about.name.clone(), *bytes)),
-            Obstacle::NoProgram
+            Obstacle::NoProgram(_)
             | Obstacle::NoKind(_)
             | Obstacle::OtherExecutable
             | Obstacle::NoRoot(_)

@@ -192,11 +192,9 @@ impl Scheduler {
         self.soft.next_fence = end.0;
         let at = self.durable.jobs.get(&job)?.step(step)?;
         let generation = if stage == Stage::Reduce { at.generation } else { gristmill_common::Generation(0) };
-        let spec = self.durable.jobs.get(&job)?.spec.steps.get(usize::from(step))?;
-        let is_native = matches!(spec.program(), Program::Native(_));
-        if is_native && spec.executable.is_none() && at.executable.is_none() {
-            let executable = self.soft.workers.get(&id)?.about.executable;
-            self.record(Entry::ProgramPinned { job, step, executable });
+        let next = self.durable.jobs.get(&job)?.fused_into(step, stage);
+        for step in std::iter::once(step).chain(next) {
+            self.pin_program(id, job, step)?;
         }
         self.record(Entry::Granted { job, worker: id, step, stage, tasks, first_fence, generation, backup });
         let now_ms = self.now_ms();
@@ -205,6 +203,18 @@ impl Scheduler {
             worker.granted.insert(first_fence, (tasks.count, now_ms));
         });
         Some(GrantName { job, step, stage, tasks, first_fence, generation })
+    }
+
+    /// The first worker that runs a native program of the step fixes which executable may.
+    fn pin_program(&mut self, id: WorkerId, job: JobId, step: u16) -> Option<()> {
+        let known = self.durable.jobs.get(&job)?;
+        let spec = known.spec.steps.get(usize::from(step))?;
+        let is_native = matches!(spec.program(), Program::Native(_));
+        if is_native && spec.executable.is_none() && known.step(step)?.executable.is_none() {
+            let executable = self.soft.workers.get(&id)?.about.executable;
+            self.record(Entry::ProgramPinned { job, step, executable });
+        }
+        Some(())
     }
 
     /// The job's current step and stage, and how many of its tasks may be granted.

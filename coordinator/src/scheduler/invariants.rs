@@ -68,6 +68,12 @@ impl Scheduler {
         if is_running && self.entries.is_empty() && job.current_step().is_none() {
             return Err(format!("{id} has no step left and does not commit"));
         }
+        for (index, step) in job.steps().iter().enumerate().filter(|(_, step)| step.fused) {
+            let before = index.checked_sub(1).and_then(|before| job.steps().get(before));
+            if before.is_none_or(|before| before.reduces.count == 0) || step.maps.count > 0 || step.reduces.count == 0 {
+                return Err(format!("{id} step {index} is fused with nothing, or has maps of its own"));
+            }
+        }
         let reserved =
             job.spec.output.url.as_ref().is_some_and(|url| self.durable.outputs.get(&reservation(url)) == Some(&id));
         if job.spec.output.url.is_some() && reserved == job.state().is_over() {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gristmill_common::api::{JobFailure, JobState, OutputView, SkippedView, StageView};
-use gristmill_common::plan::PlanSummary;
+use gristmill_common::plan::{PlanSummary, feeding};
 use gristmill_common::wire::Done;
 use gristmill_common::{Digest, Fence, Generation, JobId, JobSpec, Stage, WorkerId, limits};
 
@@ -65,6 +65,8 @@ pub(crate) struct Step {
     pub(crate) holders: BTreeMap<WorkerId, Holder>,
     /// Why the first task was given up.
     pub(crate) given_up: Option<JobFailure>,
+    /// The reduces of the step before run its maps too: it has no map tasks, and reads what those leave.
+    pub(crate) fused: bool,
 }
 
 /// The map outputs that only this worker has.
@@ -196,6 +198,23 @@ impl Job {
 
     pub(crate) fn step(&self, step: u16) -> Option<&Step> {
         self.steps().get(usize::from(step))
+    }
+
+    /// The tasks whose outputs those of a stage read; `None` for the first maps, which read the input.
+    pub(crate) fn feeding(&self, step: u16, stage: Stage) -> Option<(u16, Stage)> {
+        match stage {
+            Stage::Map => {
+                let before = step.checked_sub(1)?;
+                Some((before, self.kept_step(before)?.last_stage()))
+            }
+            Stage::Reduce => Some(feeding(step, self.kept_step(step)?.fused)),
+        }
+    }
+
+    /// The step whose maps run in the tasks of this stage too.
+    pub(crate) fn fused_into(&self, step: u16, stage: Stage) -> Option<u16> {
+        let next = step.checked_add(1).filter(|_| stage == Stage::Reduce)?;
+        self.kept_step(next)?.fused.then_some(next)
     }
 
     /// The step for those who only look at it: also of a job that is over and is kept for a retry.

@@ -193,10 +193,8 @@ fn fits(plan: PlanSummary, steps: usize) -> Result<PlanSummary, Box<JobFailure>>
             limits::TASKS_PER_JOB
         ));
     }
-    let chained = plan.shapes.windows(2).all(|pair| {
-        let parts = if pair[0].reduces == 0 { pair[0].maps } else { pair[0].reduces };
-        pair[1].maps == parts
-    });
+    let chained = plan.shapes.first().is_none_or(|first| !first.fused)
+        && plan.shapes.windows(2).all(|pair| pair[1].follows(pair[0]));
     if plan.shapes.len() != steps || !chained {
         return failure("the plan does not have the steps of the spec".to_owned());
     }

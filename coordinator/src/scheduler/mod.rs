@@ -97,6 +97,8 @@ pub(crate) enum Bug {
     UnreachableGrant,
     BackupBesideItself,
     QuarantineIgnored,
+    DropBeforeDurable,
+    FusedOutputForgotten,
     /// Planted in the simulated worker, as the next one: where it would be written in earnest.
     ArrivalOrderMerge,
     OutboxNeverDrains,

@@ -18,7 +18,16 @@ impl Scheduler {
             Problem::new(Code::Conflict, detail)
         })?;
         if task.index >= step.tasks(task.stage).count {
-            return Err(Problem::new(Code::NotFound, format!("job {id} has no task {task}")));
+            let mut detail = format!("job {id} has no task {task}");
+            if let Some(before) =
+                task.step.checked_sub(1).filter(|_| step.fused && task.stage == gristmill_common::Stage::Map)
+            {
+                detail.push_str(&format!(
+                    ": the reduces of step {before} run the maps of its step, s{before}-r{}",
+                    task.index
+                ));
+            }
+            return Err(Problem::new(Code::NotFound, detail));
         }
         let pinned = match job.spec.steps.get(usize::from(task.step)).and_then(|step| step.executable) {
             Some(Executable::Pinned(digest)) => Some(digest),

@@ -18,7 +18,7 @@ use gristmill_runs::{Checksum, RunFile, verify_run};
 
 use super::Scheduler;
 use super::entry::Entry;
-use super::job::Step;
+use super::job::Job;
 use super::range_set::{RangeSet, task_range};
 
 /// Whom a failure is charged to.
@@ -26,27 +26,27 @@ use super::range_set::{RangeSet, task_range};
 pub(crate) enum Blame {
     /// User code: counted against `attempts`.
     User,
-    /// The map whose output it was.
-    Map(u32),
+    /// The task whose output it was: a map, or a reduce of the step before that runs the maps of this one.
+    Maker(TaskName),
     /// The worker: counted apart.
     Worker,
     /// Nobody: the view was old, or an output has to be relayed.
     Nobody,
 }
 
-impl Step {
-    /// Says whom a failure of one of this step's attempts is charged to.
+impl Job {
+    /// Says whom a failure of an attempt is charged to.
     pub(crate) fn blame(&self, step: u16, stage: Stage, worker: WorkerId, reason: &Reason) -> Blame {
         match reason {
             Reason::LostOutput { map, fence, .. } | Reason::Unreachable { map, fence } => {
-                if stage != Stage::Reduce || (map.step, map.stage) != (step, Stage::Map) || map.index >= self.maps.count
-                {
-                    return Blame::Worker;
-                }
-                let win = self.maps.win(map.index).filter(|win| win.fence_of(map.index) == *fence);
+                let read = self.feeding(step, stage).filter(|_| stage == Stage::Reduce);
+                let made = read.filter(|read| *read == (map.step, map.stage)).and_then(|_| self.step(map.step));
+                let made = made.map(|at| at.tasks(map.stage)).filter(|tasks| map.index < tasks.count);
+                let Some(made) = made else { return Blame::Worker };
+                let win = made.win(map.index).filter(|win| win.fence_of(map.index) == *fence);
                 match (win, reason) {
                     (None, _) => Blame::Nobody,
-                    (Some(_), Reason::LostOutput { .. }) => Blame::Map(map.index),
+                    (Some(_), Reason::LostOutput { .. }) => Blame::Maker(*map),
                     (Some(win), _) if win.sole_holder().is_some_and(|holder| holder != worker) => Blame::Nobody,
                     (Some(_), _) => Blame::Worker,
                 }
@@ -161,8 +161,15 @@ impl Scheduler {
         acks: &mut Acks,
     ) {
         let Some(step) = self.durable.jobs.get(&granted.job).and_then(|job| job.step(granted.step)) else { return };
-        let is_part = step.last_stage() == granted.stage;
-        let Some(done) = checked(done, worker, is_part, fences) else {
+        let job = self.durable.jobs.get(&granted.job);
+        let kind = if job.is_some_and(|job| job.fused_into(granted.step, granted.stage).is_some()) {
+            Kind::Fused
+        } else if step.last_stage() == granted.stage {
+            Kind::Part
+        } else {
+            Kind::MapOutput
+        };
+        let Some(done) = checked(done, worker, kind, fences) else {
             return acks.push(fences, Verdict::Conflict);
         };
         let table = step.tasks(granted.stage);
@@ -278,7 +285,7 @@ impl Scheduler {
         if running.is_none() && fence <= last_failed {
             return if fence == last_failed { Verdict::Duplicate } else { Verdict::Superseded };
         }
-        let blame = at.blame(step, stage, worker, &reason);
+        let blame = self.durable.jobs.get(&job).map_or(Blame::Nobody, |job| job.blame(step, stage, worker, &reason));
         self.record(Entry::Failed { job, worker, step, stage, task, fence, reason: reason.clone() });
         self.soft.fresh.insert(job);
         if blame == Blame::Worker {
@@ -319,7 +326,7 @@ impl Scheduler {
                 self.delay((job, name), trouble.worker_failures);
                 self.soft.avoided.insert((job, name), self.now_ms().saturating_add(AVOID_MS));
             }
-            Blame::Map(map) => self.after_lost_output(granted, map, reason),
+            Blame::Maker(made) => self.after_lost_output(granted, made, reason),
             Blame::Nobody => {
                 if let Reason::Unreachable { map, fence } = reason {
                     self.unshare(granted, *map, *fence);
@@ -347,10 +354,20 @@ impl Scheduler {
         self.fail_job(granted.job, JobFailure { task: Some(task), reason: Some(reason.clone()), message });
     }
 
-    fn after_lost_output(&mut self, granted: &GrantName, map: u32, reason: &Reason) {
+    fn after_lost_output(&mut self, granted: &GrantName, name: TaskName, reason: &Reason) {
         let GrantName { job, step, .. } = *granted;
         let Some(at) = self.durable.jobs.get(&job).and_then(|job| job.step(step)) else { return };
-        let name = TaskName { step, stage: Stage::Map, index: map };
+        if name.stage == Stage::Reduce {
+            #[cfg(test)]
+            if self.bug == Some(super::Bug::FusedOutputForgotten) {
+                return;
+            }
+            if let Reason::LostOutput { fence, message, .. } = reason {
+                self.lose_parts(job, name.step, &[(name.index, *fence)], message);
+            }
+            return;
+        }
+        let map = name.index;
         let lost = at.maps.trouble(map).lost_outputs;
         if lost >= limits::LOST_OUTPUTS {
             let message =
@@ -394,12 +411,23 @@ pub(super) fn times(n: u32) -> String {
     if n == 1 { "once".to_owned() } else { format!("{n} times") }
 }
 
+/// What the output of a task is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Partitions, kept by the worker.
+    MapOutput,
+    /// Text, kept by the coordinator.
+    Part,
+    /// What a reduce leaves that runs the next step's maps too: partitions, kept by the coordinator.
+    Fused,
+}
+
 /// Checks what a peer says of its output, and cuts its counters; `None` for what cannot be.
-fn checked(mut done: Done, worker: WorkerId, is_part: bool, fences: FenceRange) -> Option<Done> {
+fn checked(mut done: Done, worker: WorkerId, kind: Kind, fences: FenceRange) -> Option<Done> {
     let output = &done.output;
     let is_formed = match output.form {
         PartForm::Run => true,
-        PartForm::File => is_part && output.bytes == output.text_bytes,
+        PartForm::File => kind == Kind::Part && output.bytes == output.text_bytes,
     };
     let fits = match &output.at {
         Location::Nothing => (output.records, output.bytes, output.text_bytes) == (0, 0, 0),
@@ -407,11 +435,11 @@ fn checked(mut done: Done, worker: WorkerId, is_part: bool, fences: FenceRange) 
         Location::Inline(text) => {
             text.len() <= limits::INLINE_OUTPUT_BYTES.div_ceil(3) * 4
                 && match output.form {
-                    PartForm::Run => is_run(text, output, is_part, fences),
+                    PartForm::Run => is_run(text, output, kind, fences),
                     PartForm::File => is_file(text, output),
                 }
         }
-        Location::Worker(holder) => *holder == worker && !is_part,
+        Location::Worker(holder) => *holder == worker && kind == Kind::MapOutput,
     };
     done.counters.retain(|name, _| name.len() <= limits::COUNTER_NAME_BYTES);
     while done.counters.len() > limits::COUNTERS {
@@ -428,7 +456,8 @@ fn is_file(text: &str, output: &Output) -> bool {
 }
 
 /// Whether the text is a whole run file of this attempt: whoever reads it later could only call it lost.
-fn is_run(text: &str, output: &Output, is_part: bool, fences: FenceRange) -> bool {
+fn is_run(text: &str, output: &Output, kind: Kind, fences: FenceRange) -> bool {
+    let is_part = kind == Kind::Part;
     let run = STANDARD.decode(text).ok().and_then(|bytes| RunFile::from_bytes(bytes).ok());
     let Some((run, (header, summary))) = run.and_then(|run| verify_run(&run).ok().map(|found| (run, found))) else {
         return false;

@@ -17,7 +17,8 @@ use super::job::Job;
 /// Why a worker cannot run tasks of a stage, whatever its load.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Obstacle {
-    NoProgram,
+    /// It does not have this native program.
+    NoProgram(String),
     /// It runs no programs of this kind.
     NoKind(Kind),
     OtherExecutable,
@@ -37,8 +38,8 @@ pub(super) enum Obstacle {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Demand {
     kind: Kind,
-    /// The name of a native program.
-    program: String,
+    /// The names of native programs: the step's, and those of the steps that are fused with it, of which one executable runs all.
+    programs: Vec<String>,
     executable: Option<Digest>,
     labels: BTreeMap<String, String>,
     memory_bytes: u64,
@@ -81,6 +82,7 @@ impl Demand {
         let pinned = match job.spec.steps.get(usize::from(index))?.executable {
             Some(Executable::Any) => None,
             Some(Executable::Pinned(digest)) => Some(digest),
+            // What is fused has one executable, pinned by the first that is granted.
             None => step.executable,
         };
         // Only the first step's maps read the input: everything later comes from workers and the store.
@@ -89,12 +91,17 @@ impl Demand {
     }
 
     pub(super) fn of(job: &Job, (index, reads_input, executable): Moment) -> Option<Self> {
-        let program = job.spec.steps.get(usize::from(index))?.program();
-        let name = if let Program::Native(name) = program { name } else { "" };
+        let kind = job.spec.steps.get(usize::from(index))?.program().kind();
+        let fused = job.steps().iter().skip(usize::from(index) + 1).take_while(|next| next.fused).count();
+        let steps = job.spec.steps.iter().skip(usize::from(index)).take(1 + fused);
+        let native =
+            steps.filter_map(|step| if let Program::Native(name) = step.program() { Some(name) } else { None });
+        let mut programs: Vec<String> = native.map(str::to_owned).collect();
+        programs.dedup();
         let roots = job.plan.as_ref().filter(|_| reads_input).map(|plan| plan.roots.clone());
         Some(Self {
-            kind: program.kind(),
-            program: name.to_owned(),
+            kind,
+            programs,
             executable,
             labels: job.spec.requires.labels.clone(),
             memory_bytes: job.spec.requires.memory_bytes,
@@ -114,8 +121,11 @@ impl Demand {
             return Some(Obstacle::TooOld);
         }
         match self.kind {
-            Kind::Native if ability.programs.contains(&self.program) => {}
-            Kind::Native => return Some(Obstacle::NoProgram),
+            Kind::Native => {
+                if let Some(lacking) = self.programs.iter().find(|program| !ability.programs.contains(program)) {
+                    return Some(Obstacle::NoProgram(lacking.clone()));
+                }
+            }
             kind if ability.kinds.contains(&kind) => {}
             kind => return Some(Obstacle::NoKind(kind)),
         }

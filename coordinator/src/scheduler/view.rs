@@ -6,7 +6,7 @@ use gristmill_common::api::{
     InputView, JobFailure, JobState, JobView, JobsPage, OutputView, StageView, TaskState, TaskView, TasksPage,
     WorkerView, WorkersPage,
 };
-use gristmill_common::plan::PlanSummary;
+use gristmill_common::plan::{PlanSummary, feeding};
 use gristmill_common::shuffle::{Holder, ShuffleAddress};
 use gristmill_common::wire::{Location, Output, OutputRef, OutputsAnswer};
 use gristmill_common::{Code, Fence, GrantName, JobId, JobSpec, Problem, Stage, TaskName, WorkerId, limits};
@@ -251,15 +251,16 @@ impl Scheduler {
     pub fn outputs(&self, grant: &GrantName) -> Result<OutputsAnswer, Problem> {
         let stale = |detail: &str| Problem::new(Code::Stale, detail);
         let job = self.durable.jobs.get(&grant.job).ok_or_else(|| no_such_job(grant.job))?;
-        let step = if grant.only_reads() { job.kept_step(grant.step) } else { job.step(grant.step) };
-        let step = step.ok_or_else(|| stale("the job is over"))?;
+        let steps = if grant.only_reads() { job.known_steps() } else { job.steps() };
+        let step = steps.get(usize::from(grant.step)).ok_or_else(|| stale("the job is over"))?;
         if !grant.only_reads() && !grant.tasks.iter().any(|index| self.is_granted(grant, index)) {
             return Err(stale("the attempts were given to another worker, or are over"));
         }
-        if grant.stage != Stage::Reduce || !step.maps.is_won() {
-            return Err(stale("an input is being made again: give the attempt back"));
-        }
-        let outputs = step.maps.wins().filter(|win| win.output.at != Location::Nothing);
+        let (from, stage) = feeding(grant.step, step.fused);
+        let made = steps.get(usize::from(from)).map(|from| from.tasks(stage));
+        let made = made.filter(|made| grant.stage == Stage::Reduce && made.is_won());
+        let made = made.ok_or_else(|| stale("an input is being made again: give the attempt back"))?;
+        let outputs = made.wins().filter(|win| win.output.at != Location::Nothing);
         let outputs = outputs.flat_map(|win| {
             win.tasks.iter().map(|map| OutputRef {
                 map,
@@ -316,6 +317,12 @@ impl Scheduler {
         let last = steps.last()?;
         let wins = last.tasks(last.last_stage()).wins();
         Some(wins.flat_map(|win| win.tasks.iter().map(|i| (i, win.fence_of(i), win.output.clone()))).collect())
+    }
+
+    /// Returns the tasks whose outputs the reduces of a step read.
+    #[must_use]
+    pub fn feeding(&self, job: JobId, step: u16) -> Option<(u16, Stage)> {
+        self.durable.jobs.get(&job)?.feeding(step, Stage::Reduce)
     }
 
     /// Returns a job's spec.
@@ -414,7 +421,8 @@ pub(super) fn stages(job: &Job) -> Vec<StageView> {
     match &job.life {
         Life::Planning => Vec::new(),
         Life::Running(steps) | Life::Committing(steps) => {
-            (0_u16..).zip(steps).flat_map(|(i, s)| stages_of(i, s)).collect()
+            let next = |step: u16| steps.get(usize::from(step) + 1);
+            (0_u16..).zip(steps).flat_map(|(i, s)| stages_of(i, s, next(i).is_some_and(|next| next.fused))).collect()
         }
         Life::Succeeded { stages, .. } | Life::Failed { stages, .. } | Life::Cancelled { stages, .. } => stages.clone(),
     }
@@ -434,27 +442,28 @@ fn add_spread(job: &Job, stages: &mut [StageView]) {
     }
 }
 
-fn stages_of(index: u16, step: &Step) -> impl Iterator<Item = StageView> + '_ {
-    [Stage::Map, Stage::Reduce].into_iter().filter(|stage| *stage == Stage::Map || step.reduces.count > 0).map(
-        move |stage| {
-            let tasks = step.tasks(stage);
-            StageView {
-                step: index,
-                stage,
-                tasks: tasks.count,
-                queued: u32::try_from(tasks.open.len()).unwrap_or(u32::MAX),
-                running: tasks.running_count(),
-                won: tasks.won_count(),
-                failures: tasks.totals.failures,
-                losses: tasks.totals.losses,
-                progress_permille: permille(u64::from(tasks.won_count()) * 1_000, u64::from(tasks.count)),
-                records_in: tasks.totals.records_in,
-                records_out: tasks.totals.records_out,
-                output_bytes: tasks.totals.output_bytes,
-                spread: None,
-            }
-        },
-    )
+/// `maps_next`: the reduces run the maps of the next step too.
+fn stages_of(index: u16, step: &Step, maps_next: bool) -> impl Iterator<Item = StageView> + '_ {
+    let is_there = |stage: &Stage| if *stage == Stage::Map { !step.fused } else { step.reduces.count > 0 };
+    [Stage::Map, Stage::Reduce].into_iter().filter(is_there).map(move |stage| {
+        let tasks = step.tasks(stage);
+        StageView {
+            step: index,
+            stage,
+            tasks: tasks.count,
+            queued: u32::try_from(tasks.open.len()).unwrap_or(u32::MAX),
+            running: tasks.running_count(),
+            won: tasks.won_count(),
+            failures: tasks.totals.failures,
+            losses: tasks.totals.losses,
+            progress_permille: permille(u64::from(tasks.won_count()) * 1_000, u64::from(tasks.count)),
+            records_in: tasks.totals.records_in,
+            records_out: tasks.totals.records_out,
+            output_bytes: tasks.totals.output_bytes,
+            spread: None,
+            maps_next: maps_next && stage == Stage::Reduce,
+        }
+    })
 }
 
 fn permille(done: u64, tasks: u64) -> u16 {

@@ -243,6 +243,11 @@ impl World {
             }
             Entry::Granted { tasks, .. } if tasks.count > 1 => "range granted",
             Entry::Won { tasks, .. } if tasks.count > 1 => "range won",
+            Entry::TaskReopened { job, step, stage: Stage::Reduce, .. }
+                if self.plan_of(*job).is_some_and(|plan| plan.fuses(usize::from(*step))) =>
+            {
+                "fused output lost"
+            }
             Entry::Won { .. } if self.oracle.is_second_generation(entry) => "map won again after a reduce",
             entry => entry.kind(),
         };
@@ -470,14 +475,14 @@ impl World {
     pub(super) fn on_planned(&mut self, job: JobId) -> Result<(), String> {
         let Some(plan) = self.plan_of(job) else { return Ok(()) };
         let mut maps = plan.maps;
-        let shape = |&reduces: &u32| {
-            let shape = StepShape { maps, reduces };
+        let shape = |(&reduces, &fused): (&u32, &bool)| {
+            let shape = StepShape { maps: if fused { 0 } else { maps }, reduces, fused };
             maps = if reduces == 0 { maps } else { reduces };
             shape
         };
         let summary = PlanSummary {
             digest: Digest::of(format!("{job} {}", self.coordinator.life).as_bytes()),
-            shapes: plan.reduces.iter().map(shape).collect(),
+            shapes: plan.reduces.iter().zip(&plan.fused).map(shape).collect(),
             input_files: 1,
             input_bytes: 1,
             roots: Vec::new(),
@@ -514,7 +519,7 @@ impl World {
                 Location::Worker(worker) => return Err(format!("part {index} of {job} is on worker {worker}")),
             });
         }
-        let first = plan.strays.and_then(|_| self.made_by_first_map(job));
+        let first = plan.strays.and_then(|_| self.made_by_first(job, plan.strays_late));
         if plan.strays == Some(OnNondeterminism::Accept) {
             self.seen("mixture accepted");
             return self.finish_commit(job, values.len());
@@ -532,11 +537,15 @@ impl World {
         self.command(Command::FinishCommit { job, output }, To::Nobody)
     }
 
-    /// What won the first map last, which everything that is committed must have been made of.
-    fn made_by_first_map(&self, job: JobId) -> Option<u64> {
+    /// What won the first map last, or the first reduce that runs the map of the next step: all that is committed must have been
+    /// made of it.
+    fn made_by_first(&self, job: JobId, is_late: bool) -> Option<(u16, u64)> {
         let here = &self.coordinator;
-        here.journal.iter().chain(&here.pending).rev().find_map(|entry| match entry {
-            Entry::Won { job: of, step: 0, stage: Stage::Map, tasks, done, .. } if *of == job && tasks.contains(0) => {
+        let (straying, step) = if is_late { (Stage::Reduce, 1) } else { (Stage::Map, 0) };
+        let made = here.journal.iter().chain(&here.pending).rev().find_map(|entry| match entry {
+            Entry::Won { job: of, step: 0, stage, tasks, done, .. }
+                if (*of, *stage) == (job, straying) && tasks.contains(0) =>
+            {
                 Some(match &done.output.at {
                     Location::Nothing => NOTHING,
                     Location::Inline(text) => value_of(text),
@@ -544,7 +553,20 @@ impl World {
                 })
             }
             _ => None,
-        })
+        });
+        made.map(|made| (step, made))
+    }
+
+    /// Fails unless it is durable that nobody will need what a job made.
+    pub(super) fn judge_drop(&self, job: JobId) -> Result<(), String> {
+        let mut durable = Durable::default();
+        self.coordinator.journal.iter().for_each(|entry| durable.apply(entry));
+        let is_needed = durable.jobs.get(&job).is_some_and(|job| !job.state().is_over() || !job.kept.is_empty());
+        if is_needed {
+            Err(format!("outputs of {job} are dropped, and it is not durable that it is over"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Notes what a worker was told: it must survive every crash from now on.

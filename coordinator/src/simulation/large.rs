@@ -76,7 +76,7 @@ impl Fleet {
         let input = Input::Generated(Generated { generate: u64::from(TASKS) });
         let spec = Box::new(JobSpec::new("large", vec![input], vec![StepSpec::native("no-op")]));
         self.tell(Command::SubmitJob { job: JOB, spec, idempotency: None });
-        let shapes = vec![StepShape { maps: TASKS, reduces: 0 }];
+        let shapes = vec![StepShape { maps: TASKS, reduces: 0, fused: false }];
         let (digest, roots) = (Digest([1; 32]), Vec::new());
         let plan = PlanSummary { digest, shapes, input_files: 0, input_bytes: 0, roots, protocol: 0 };
         self.tell(Command::FinishPlan { job: JOB, result: Ok(plan) });

@@ -78,6 +78,10 @@ pub(super) struct JobPlan {
     pub(super) strays: Option<OnNondeterminism>,
     /// Whether the others of a stage run before a failed task fails the job.
     pub(super) goes_on: bool,
+    /// Whether the reduces of the step before run a step's maps.
+    pub(super) fused: Vec<bool>,
+    /// What strays is the first reduce of the first step instead.
+    pub(super) strays_late: bool,
 }
 
 impl Options {
@@ -151,11 +155,29 @@ impl Options {
         }
         options.retry = one(&mut r, 500, 3);
         options.jobs.iter_mut().for_each(|job| job.goes_on = r.chance(400));
+        options.jobs.iter_mut().for_each(|job| job.add_fusion(&mut r));
         options
     }
 }
 
 impl JobPlan {
+    fn add_fusion(&mut self, r: &mut Random) {
+        if !self.no_op && r.chance(200) {
+            let more =
+                (0..r.between(1, 2)).map(|_| if r.chance(100) { 0 } else { u32::try_from(r.between(1, 3)).unwrap() });
+            self.reduces.extend(more.collect::<Vec<_>>());
+        }
+        let shapes = std::iter::once(0).chain(self.reduces.iter().copied()).zip(&self.reduces);
+        let can = shapes.map(|(before, here)| before > 0 && *here > 0 && self.bad.is_none());
+        self.fused = can.map(|can| can && r.chance(600)).collect();
+        self.strays_late = self.strays.is_some() && self.fuses(0) && r.chance(600);
+    }
+
+    /// Whether the reduces of the step run the maps of the next one.
+    pub(super) fn fuses(&self, step: usize) -> bool {
+        self.fused.get(step + 1).copied().unwrap_or_default()
+    }
+
     fn add_failings(&mut self, r: &mut Random) {
         if self.no_op || self.poison.is_some() {
             return;
@@ -194,6 +216,8 @@ impl JobPlan {
             bad: None,
             strays: None,
             goes_on: false,
+            fused: Vec::new(),
+            strays_late: false,
         }
     }
 }

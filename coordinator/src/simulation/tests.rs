@@ -107,6 +107,8 @@ const RARE: &[&str] = &[
     "directory lost",
     "failed",
     "fetched from its worker",
+    "fused output lost",
+    "fused outputs read",
     "given_up",
     "grant lost",
     "granted on probation",
@@ -173,6 +175,8 @@ const BUGS: &[Bug] = &[
     Bug::UnreachableGrant,
     Bug::BackupBesideItself,
     Bug::QuarantineIgnored,
+    Bug::DropBeforeDurable,
+    Bug::FusedOutputForgotten,
     Bug::ArrivalOrderMerge,
     Bug::OutboxNeverDrains,
 ];

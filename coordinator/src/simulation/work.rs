@@ -46,9 +46,9 @@ pub(super) fn straying(value: u64, fence: Fence) -> u64 {
     hash(&[value, fence.0 % 3]) | 1
 }
 
-/// The parts of the last step, by a run of one task after the other. `first` is what the first map made, when that cannot
-/// be known before.
-pub(super) fn sequential(job: &JobPlan, plan: Digest, first: Option<u64>) -> Vec<u64> {
+/// The parts of the last step, by a run of one task after the other. `first` is what the first map of a step made, when that
+/// cannot be known before. What is fused computes the same.
+pub(super) fn sequential(job: &JobPlan, plan: Digest, first: Option<(u16, u64)>) -> Vec<u64> {
     let mut inputs = vec![input_value(plan); job.maps as usize];
     if let Some((map, records, _)) = &job.bad {
         inputs[*map as usize] = input_without(plan, records);
@@ -56,7 +56,7 @@ pub(super) fn sequential(job: &JobPlan, plan: Digest, first: Option<u64>) -> Vec
     for (step, &reduces) in (0_u16..).zip(&job.reduces) {
         let mut maps: Vec<u64> =
             (0_u32..).zip(&inputs).map(|(map, input)| map_value(job.no_op, step, map, *input)).collect();
-        if let (0, Some(first)) = (step, first) {
+        if let Some((_, first)) = first.filter(|(of, _)| *of == step) {
             maps[0] = first;
         }
         inputs = if reduces == 0 { maps } else { (0..reduces).map(|r| reduce_value(step, r, &maps)).collect() };
@@ -104,7 +104,8 @@ pub(super) fn value_of(text: &str) -> u64 {
     u64::from_le_bytes(reader.key().try_into().unwrap())
 }
 
-pub(super) fn done(value: u64, fence: Fence, worker: WorkerId, is_part: bool) -> Done {
+/// `is_kept`: a part, or what a reduce leaves that runs maps too, which goes to the store.
+pub(super) fn done(value: u64, fence: Fence, worker: WorkerId, is_part: bool, is_kept: bool) -> Done {
     let mut summary = RunSummary { records: u64::from(value != NOTHING), digest: value, ..RunSummary::default() };
     summary.bytes = summary.records * 100;
     let at = match place_of(value) {
@@ -114,7 +115,7 @@ pub(super) fn done(value: u64, fence: Fence, worker: WorkerId, is_part: bool) ->
             summary = of_run;
             Location::Inline(STANDARD.encode(bytes))
         }
-        Place::File if is_part => Location::Store,
+        Place::File if is_kept => Location::Store,
         Place::File => Location::Worker(worker),
     };
     let RunSummary { records, bytes, text_bytes, digest } = summary;

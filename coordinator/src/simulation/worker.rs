@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use gristmill_common::plan::feeding;
 use gristmill_common::shuffle::{ShuffleAddress, ShuffleKey};
 use gristmill_common::wire::{
     Done, Location, Outcome, PollRequest, PollResponse, Report, Skipped, TaskResult, Verdict, WorkerAbout, output_name,
@@ -14,7 +15,7 @@ use gristmill_worker::exchange::{Exchange, Identity, Instruction, Work};
 
 use super::coordinator::To;
 use super::network::{Event, Whom};
-use super::options::Machine;
+use super::options::{JobPlan, Machine};
 use super::random::Random;
 use super::work::{
     NOTHING, Place as Where, done, input_value, input_without, map_value, place_of, reduce_value, straying, value_of,
@@ -240,6 +241,9 @@ impl World {
             }
         };
         for instruction in instructions {
+            if let Instruction::DropJob(job) = &instruction {
+                self.judge_drop(*job)?;
+            }
             self.obey(index, instruction);
         }
         self.start_work(index);
@@ -433,7 +437,9 @@ impl World {
             }
         }
         let value = match grant.stage {
-            Stage::Map if grant.step == 0 && task == 0 && plan.strays.is_some() => straying(input_value(digest), fence),
+            Stage::Map if grant.step == 0 && task == 0 && plan.strays.is_some() && !plan.strays_late => {
+                straying(input_value(digest), fence)
+            }
             Stage::Map if grant.step == 0 => {
                 let left_out: Vec<u64> = skipped.iter().map(|record| record.at.offset).collect();
                 map_value(plan.no_op, 0, task, input_without(digest, &left_out))
@@ -443,14 +449,15 @@ impl World {
                 Err(lost) => return self.lose_part(grant, task, lost),
             },
             Stage::Reduce => match self.read_maps(index, grant) {
-                Ok(maps) => reduce_value(grant.step, task, &maps),
+                Ok(maps) => reduced(&plan, grant.step, task, reduce_value(grant.step, task, &maps), fence),
                 Err(tried) => return tried,
             },
         };
-        let is_part = grant.stage == Stage::Reduce || plan.reduces.get(usize::from(grant.step)) == Some(&0);
+        let is_kept = grant.stage == Stage::Reduce || plan.reduces.get(usize::from(grant.step)) == Some(&0);
+        let is_part = is_kept && !(grant.stage == Stage::Reduce && plan.fuses(usize::from(grant.step)));
         let file = name_of(grant, task);
         if place_of(value) == Where::File {
-            if is_part {
+            if is_kept {
                 let granted =
                     self.coordinator.scheduler.as_ref().is_some_and(|scheduler| scheduler.is_granted(grant, task));
                 if !granted {
@@ -462,7 +469,7 @@ impl World {
                 self.workers[index].exchange.hold_job(grant.job);
             }
         }
-        let done = Done { skipped, ..done(value, fence, id, is_part) };
+        let done = Done { skipped, ..done(value, fence, id, is_part, is_kept) };
         Tried::Finished(Box::new(Outcome::Done(done)))
     }
 
@@ -499,6 +506,8 @@ impl World {
     fn read_maps(&mut self, index: usize, grant: &GrantName) -> Result<Vec<u64>, Tried> {
         let Some(scheduler) = self.coordinator.scheduler.as_ref() else { return Err(Tried::Later) };
         let Ok(table) = scheduler.outputs(grant) else { return Err(Tried::GiveBack) };
+        let fused = self.plan_of(grant.job).is_some_and(|plan| plan.fused[usize::from(grant.step)]);
+        let (from, made) = feeding(grant.step, fused);
         let maps = self.plan_of(grant.job).map_or(0, |plan| {
             let before =
                 usize::from(grant.step).checked_sub(1).map(|step| plan.reduces[..=step].iter().rev().find(|r| **r > 0));
@@ -508,8 +517,8 @@ impl World {
         let mut arrived = Vec::new();
         let mut was_served = false;
         for output in &table.outputs {
-            let file = output_name(grant.job, grant.step, Stage::Map, output.map, output.fence);
-            let map = TaskName { step: grant.step, stage: Stage::Map, index: output.map };
+            let file = output_name(grant.job, from, made, output.map, output.fence);
+            let map = TaskName { step: from, stage: made, index: output.map };
             let lost = |message: &str| {
                 let reason = Reason::LostOutput { map, fence: output.fence, message: message.to_owned() };
                 Tried::Finished(Box::new(Outcome::Failed(reason)))
@@ -548,6 +557,9 @@ impl World {
         if was_served {
             self.seen("fetched from its worker");
         }
+        if fused {
+            self.seen("fused outputs read");
+        }
         if self.options.bug == Some(Bug::ArrivalOrderMerge) {
             arrived.sort_unstable();
             let mut next = arrived.into_iter();
@@ -556,6 +568,15 @@ impl World {
             });
         }
         Ok(values)
+    }
+}
+
+/// What a reduce leaves: its part, or what the map of the next step makes of it.
+fn reduced(plan: &JobPlan, step: u16, task: u32, value: u64, fence: Fence) -> u64 {
+    match () {
+        () if !plan.fuses(usize::from(step)) => value,
+        () if plan.strays_late && (step, task) == (0, 0) => straying(value, fence),
+        () => map_value(false, step + 1, task, value),
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use gristmill_common::wire::placed_name;
-use gristmill_common::{Fence, JobId};
+use gristmill_common::{Fence, JobId, Stage};
 use gristmill_runs::{Checksum, RunFile, RunSummary, verify_run};
 use gristmill_storage::{Staged, StorageError, sync_directory};
 use tokio::io::AsyncWriteExt as _;
@@ -24,6 +24,14 @@ struct OutputName<'a> {
     job: JobId,
     file: &'a str,
     fence: Fence,
+}
+
+impl OutputName<'_> {
+    /// Whether a reduce wrote it: a part, or map outputs of the next step, which live nowhere else.
+    fn is_of_reduce(&self) -> bool {
+        let task = self.file.split('-').nth(1);
+        task.is_some_and(|task| task.starts_with(Stage::Reduce.letter()))
+    }
 }
 
 fn parse(name: &str) -> Result<OutputName<'_>, StoreError> {
@@ -64,7 +72,8 @@ impl Drop for Reservation<'_> {
 const MANIFEST_BUFFER_BYTES: usize = 256 << 10;
 
 impl Store {
-    /// Receives a run file, verifies all of it and gives it its name; durable when it is a part.
+    /// Receives a run file, verifies all of it and gives it its name; durable when it is a part, or what a reduce leaves that runs
+    /// the next step's map too.
     ///
     /// Writing the same attempt's output again replaces it by an equal one.
     ///
@@ -173,7 +182,7 @@ impl Store {
             let why = format!("attempt {} wrote it", header.fence);
             return Err(StoreError::Damaged { what: name.to_owned(), why });
         }
-        self.keep(&parsed, staged, received, run.is_part())?;
+        self.keep(&parsed, staged, received, run.is_part() || parsed.is_of_reduce())?;
         Ok(summary)
     }
 

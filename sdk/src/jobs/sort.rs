@@ -11,9 +11,9 @@ use gristmill_common::order::{PlannedOrder, SortRule};
 use gristmill_common::plan::PlannedStep;
 
 use gristmill_worker::data::{
-    Collector, MapFunction, Partitioner, Ranges, Shuffle, Start, Unit, map_shuffled, reduce_sorted,
+    Collector, MapFunction, Partitioner, Ranges, Shuffle, Start, Unit, map_fed_shuffled, map_shuffled, reduce_sorted,
 };
-use gristmill_worker::program::{MapTask, Program, ReduceTask, TaskDone};
+use gristmill_worker::program::{Feed, MapTask, Program, ReduceTask, TaskDone};
 
 /// The program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -42,6 +42,12 @@ impl Program for Sort {
     fn reduce(&self, _: &[String], task: ReduceTask<'_>) -> Result<TaskDone, Reason> {
         let (planned, rule) = order_of(task.step)?;
         reduce_sorted(task, rule.prefix().is_some(), planned.order.unique)
+    }
+
+    fn map_fed(&self, _: &[String], task: MapTask<'_>) -> Result<Box<dyn Feed>, Reason> {
+        let (planned, rule) = order_of(task.step)?;
+        let partitioner = Partitioner::Ranges(Arc::new(Ranges::new(&planned.points)));
+        map_fed_shuffled(task, SortMap { rule }, Shuffle { partitioner, combine: None })
     }
 }
 

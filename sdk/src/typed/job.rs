@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use gristmill_common::Reason;
 use gristmill_worker::data::{Collector, Unit};
-use gristmill_worker::program::{MapTask, Program, ReduceTask, TaskDone};
+use gristmill_worker::program::{Feed, MapTask, Program, ReduceTask, TaskDone};
 
 use super::combine::Combiner;
 use super::map::{BlockMapper, Emit, Mapper};
@@ -146,6 +146,10 @@ impl Program for Job {
 
     fn reduce(&self, args: &[String], task: ReduceTask<'_>) -> Result<TaskDone, Reason> {
         self.program.reduce(args, task)
+    }
+
+    fn map_fed(&self, args: &[String], task: MapTask<'_>) -> Result<Box<dyn Feed>, Reason> {
+        self.program.map_fed(args, task)
     }
 }
 

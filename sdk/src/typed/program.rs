@@ -10,7 +10,7 @@ use gristmill_worker::data::{
     self, Accumulate, Collector, Group, MapFunction, NoCombiner, Partitioner, ReduceFunction, Shuffle, Start, Unit,
     partition_of,
 };
-use gristmill_worker::program::{MapTask, Program, ReduceTask, TaskDone};
+use gristmill_worker::program::{Feed, MapTask, Program, ReduceTask, TaskDone};
 
 use super::combine::Combiner;
 use super::job::{Folded, Folding, MapSide, ReduceSide, Stages, Uncombined};
@@ -34,7 +34,7 @@ fn unmakeable(error: &anyhow::Error) -> Reason {
 
 impl<M, F, R> Program for Typed<M, F, R>
 where
-    M: MapSide,
+    M: MapSide + 'static,
     F: Folding<M::Value>,
     R: ReduceSide<M::Key, F::Output>,
 {
@@ -61,6 +61,11 @@ where
         let side = (self.0.reducer)(args).map_err(|error| unmakeable(&error))?;
         let mut reducer = TypedReduce::<R, M::Key, F::Output> { side, types: PhantomData };
         data::reduce(task, &mut reducer, self.0.folding.accumulate().as_ref())
+    }
+
+    fn map_fed(&self, args: &[String], task: MapTask<'_>) -> Result<Box<dyn Feed>, Reason> {
+        let mapper = (self.0.mapper)(args).map_err(|error| unmakeable(&error))?;
+        data::map_fed(task, TypedMap(mapper), self.0.folding.accumulate())
     }
 }
 

@@ -73,6 +73,7 @@ fn run_mixed(
         input_format: gristmill_common::format::InputFormat::default(),
         part_form: PartForm::Run,
         written: None,
+        fused: false,
     };
     change(&mut step);
     let runs = run_step(job, reducing, &args, (files, tags), &step);
@@ -141,6 +142,7 @@ fn run_step(
                 step,
                 sections: sections.collect(),
                 output: &output(Stage::Reduce, partition),
+                next: None,
                 scratch: dir.path(),
                 position: Arc::clone(&position),
                 log: AttemptLog::default(),

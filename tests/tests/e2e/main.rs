@@ -17,6 +17,7 @@ mod damage_is_never_silent;
 mod dev_is_a_whole_cluster_until_ctrl_c;
 mod fixture;
 mod formats_reach_every_kind_of_program;
+mod fused_steps_make_the_same_bytes;
 mod hadoop_fs_is_a_tree_of_directories;
 mod hadoop_streaming_runs_scripts;
 mod kills_lose_nothing;

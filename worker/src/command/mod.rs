@@ -21,14 +21,15 @@ use gristmill_common::program::{BundleFile, Command};
 use gristmill_common::{Reason, limits};
 
 use crate::data;
-use crate::program::{MapInput, MapTask, Program, ReduceTask, TaskDone};
+use crate::program::{Feed, MapInput, MapTask, Program, ReduceTask, TaskDone};
 use crate::streaming::{Aggregate, PeerOfRun, StreamCombine, StreamMap, StreamReduce, shuffle_partitioner, write_line};
 use ending::Rules;
 use environment::Attempt;
 use process::{Process, Watch};
 pub(crate) use spawner::SPAWNER_ARGUMENT;
 pub(crate) use spawner::{Pool, main as spawner_main};
-pub(crate) use trace::{SCRIPT, STDIN, STDOUT, Trace};
+use trace::Recorded;
+pub(crate) use trace::{NEXT, SCRIPT, STDIN, STDOUT, Trace};
 pub(crate) use workplace::Workplace;
 
 /// Name of the working directory.
@@ -175,7 +176,7 @@ impl Program for CommandProgram {
                 let first = pieces.first();
                 first.map(|piece| (piece.file.url.clone(), piece.start, piece.end - piece.start))
             }
-            MapInput::Generated { .. } | MapInput::Part { .. } => None,
+            MapInput::Generated { .. } | MapInput::Part { .. } | MapInput::Fed { .. } => None,
         };
         let attempt = Attempt {
             job: task.job,
@@ -193,12 +194,32 @@ impl Program for CommandProgram {
         let done = run_map(&setting, task, &counters);
         // Before the caller looks: an attempt without output leaves its directory to nobody.
         self.clear();
-        let mut done = done?;
-        for (name, amount) in std::mem::take(&mut *counters.lock().unwrap_or_else(PoisonError::into_inner)) {
-            let value = done.counters.entry(name).or_default();
-            *value = value.saturating_add(amount);
-        }
-        Ok(done)
+        Ok(with_counters(done?, &counters))
+    }
+
+    fn map_fed(&self, _: &[String], task: MapTask<'_>) -> Result<Box<dyn Feed>, Reason> {
+        let directory = self.directory();
+        let attempt = Attempt {
+            job: task.job,
+            name: task.name,
+            fence: task.fence,
+            reduces: task.step.reduces,
+            directory: &directory,
+            input: None,
+            tag: None,
+        };
+        let watch =
+            Watch { position: Arc::clone(&task.position), cancel: Arc::clone(&task.cancel), log: task.log.clone() };
+        let setting = Arc::new(self.set_up(&attempt, watch)?);
+        let counters = Arc::default();
+        let shuffle = shuffle_of(&setting, &counters)?;
+        let recorder = self.trace.as_ref().map(Trace::recorder).transpose()?;
+        let peer = self.command.mapper.as_ref().map(|argv| setting.start_traced(argv, true)).transpose()?;
+        let peer = peer.map(|peer| Recorded::new(peer, recorder));
+        let mapper = StreamMap::new(peer, &self.command.streaming, false, false)?;
+        let feed = Some(data::map_fed_shuffled(task, mapper, shuffle)?);
+        let shared = self.trace.is_none().then(|| Arc::clone(&self.shared));
+        Ok(Box::new(FedCommand { feed, counters, shared }))
     }
 
     fn reduce(&self, _: &[String], task: ReduceTask<'_>) -> Result<TaskDone, Reason> {
@@ -234,6 +255,44 @@ impl Program for CommandProgram {
     }
 }
 
+/// A mapper that is fed by the reduce of the step before.
+struct FedCommand {
+    /// `None` once it ended: the program has to be gone before its directory.
+    feed: Option<Box<dyn Feed>>,
+    counters: Arc<Mutex<BTreeMap<String, i64>>>,
+    /// Whose working directory is to be left; somebody may look at another one.
+    shared: Option<Arc<Shared>>,
+}
+
+impl Feed for FedCommand {
+    fn feed(&mut self, lines: &[u8]) -> Result<(), Reason> {
+        self.feed.as_mut().map_or(Ok(()), |feed| feed.feed(lines))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<TaskDone, Reason> {
+        let done = self.feed.take().map_or_else(|| Ok(TaskDone::default()), Feed::finish)?;
+        Ok(with_counters(done, &self.counters))
+    }
+}
+
+impl Drop for FedCommand {
+    fn drop(&mut self) {
+        self.feed = None;
+        if let Some(shared) = &self.shared {
+            shared.workplace.leave();
+        }
+    }
+}
+
+/// Adds what combiners counted.
+fn with_counters(mut done: TaskDone, counters: &Mutex<BTreeMap<String, i64>>) -> TaskDone {
+    for (name, amount) in std::mem::take(&mut *counters.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let value = done.counters.entry(name).or_default();
+        *value = value.saturating_add(amount);
+    }
+    done
+}
+
 /// Writes down what the mapper would read.
 fn record_map(trace: &Trace, command: &Command, task: MapTask<'_>) -> Result<TaskDone, Reason> {
     let numbered = matches!(task.input, MapInput::Generated { .. });
@@ -243,6 +302,16 @@ fn record_map(trace: &Trace, command: &Command, task: MapTask<'_>) -> Result<Tas
     data::map_shuffled(task, &mut mapper, shuffle, write_line)
 }
 
+fn shuffle_of(setting: &Arc<Setting>, counters: &Arc<Mutex<BTreeMap<String, i64>>>) -> Result<data::Shuffle, Reason> {
+    let streaming = &setting.command.streaming;
+    let combiner = setting.command.combiner.as_ref().filter(|combiner| !is_aggregate(Some(combiner)));
+    let combine = combiner.map(|_| {
+        let combiners = Combiners { setting: Arc::clone(setting), counters: Arc::clone(counters) };
+        Ok(Box::new(StreamCombine::new(combiners, streaming)?) as Box<dyn data::CombineRun>)
+    });
+    Ok(data::Shuffle { partitioner: shuffle_partitioner(streaming)?, combine: combine.transpose()? })
+}
+
 fn run_map(
     setting: &Arc<Setting>,
     task: MapTask<'_>,
@@ -250,12 +319,7 @@ fn run_map(
 ) -> Result<TaskDone, Reason> {
     let streaming = &setting.command.streaming;
     let numbered = matches!(task.input, MapInput::Generated { .. });
-    let combiner = setting.command.combiner.as_ref().filter(|combiner| !is_aggregate(Some(combiner)));
-    let combine = combiner.map(|_| {
-        let combiners = Combiners { setting: Arc::clone(setting), counters: Arc::clone(counters) };
-        Ok(Box::new(StreamCombine::new(combiners, streaming)?) as Box<dyn data::CombineRun>)
-    });
-    let shuffle = data::Shuffle { partitioner: shuffle_partitioner(streaming)?, combine: combine.transpose()? };
+    let shuffle = shuffle_of(setting, counters)?;
     let mapper = setting.command.mapper.as_ref();
     let peer = mapper.map(|argv| setting.start_traced(argv, true)).transpose()?;
     let mapper = StreamMap::new(peer, streaming, task.step.reduces == 0, numbered)?;

@@ -21,6 +21,9 @@ pub(crate) const STDIN: &str = "stdin";
 /// Name of what the program printed.
 pub(crate) const STDOUT: &str = "stdout";
 
+/// Name of the directory of the next step's mapper.
+pub(crate) const NEXT: &str = "next";
+
 /// Where it is left.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
@@ -30,6 +33,13 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
+    /// Where the next step's mapper leaves what is left of it, when it runs in the same task.
+    pub(crate) fn of_next(&self) -> Result<Self, Reason> {
+        let directory = self.directory.join(NEXT);
+        fs::create_dir_all(&directory).map_err(|error| lost("make a directory", &error))?;
+        Ok(Self { directory, records: self.records })
+    }
+
     /// The working directory of the program.
     pub(super) fn work(&self) -> PathBuf {
         self.directory.join(super::WORK)
@@ -91,6 +101,35 @@ fn program(start: &Start) -> PathBuf {
 
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// A program and a file that gets what it is given.
+pub(super) struct Recorded<P> {
+    peer: P,
+    recorder: Option<Recorder>,
+}
+
+impl<P> Recorded<P> {
+    pub(super) fn new(peer: P, recorder: Option<Recorder>) -> Self {
+        Self { peer, recorder }
+    }
+}
+
+impl<P: Peer> Peer for Recorded<P> {
+    fn feed(&mut self, bytes: &[u8], take: &mut Take<'_>) -> Result<(), Reason> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.feed(bytes, take)?;
+        }
+        self.peer.feed(bytes, take)
+    }
+
+    fn finish(&mut self, take: &mut Take<'_>) -> Result<(), Reason> {
+        self.peer.finish(take)
+    }
+
+    fn counters(&mut self) -> Vec<(String, i64)> {
+        self.peer.counters()
+    }
 }
 
 /// Writes down what a program would be given.

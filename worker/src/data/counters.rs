@@ -30,3 +30,11 @@ impl Counters {
         std::mem::take(&mut self.0)
     }
 }
+
+/// Adds counters to others; saturates.
+pub(super) fn add_all(to: &mut BTreeMap<String, i64>, counters: BTreeMap<String, i64>) {
+    for (name, amount) in counters {
+        let sum = to.entry(name).or_default();
+        *sum = sum.saturating_add(amount);
+    }
+}

@@ -51,6 +51,23 @@ pub trait MapFunction {
     fn finish(&mut self, out: &mut Collector) -> Result<()>;
 }
 
+impl<M: MapFunction> MapFunction for &mut M {
+    const UNIT: Unit = M::UNIT;
+
+    fn start(&mut self, start: &Start<'_>, out: &mut Collector) -> Result<()> {
+        (**self).start(start, out)
+    }
+
+    #[inline]
+    fn map(&mut self, bytes: &[u8], out: &mut Collector) -> Result<()> {
+        (**self).map(bytes, out)
+    }
+
+    fn finish(&mut self, out: &mut Collector) -> Result<()> {
+        (**self).finish(out)
+    }
+}
+
 /// A combiner: folds values into accumulators, and accumulators into each other.
 pub trait Accumulate: Send + Sync + 'static {
     /// What values are folded into.

@@ -1,16 +1,15 @@
 //! The lines of a part: what a reducer writes, and what a map-only step makes of its records.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use gristmill_common::plan::PlannedStep;
-use gristmill_common::{Fence, Reason, limits};
+use gristmill_common::{Reason, limits};
 use gristmill_runs::RunSummary;
 
 use super::collect::{Batch, Sink};
 use super::counters::Counters;
 use super::failure;
+use super::fed::Destination;
 use super::function::Text;
 use super::output::PartOutput;
 use crate::position::Position;
@@ -18,7 +17,7 @@ use crate::program::MapTask;
 
 /// Takes the lines that a reducer writes. Whatever fails is remembered and ends the attempt.
 pub struct Lines {
-    part: PartOutput,
+    to: Destination,
     key: Vec<u8>,
     text: Vec<u8>,
     counters: Counters,
@@ -27,9 +26,8 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(output: &Path, fence: Fence, step: &PlannedStep, position: Arc<Position>) -> Self {
-        let part = PartOutput::new(output.to_path_buf(), fence, step);
-        Self { part, key: Vec::new(), text: Vec::new(), counters: Counters::default(), position, failed: None }
+    pub(super) fn new(to: Destination, position: Arc<Position>) -> Self {
+        Self { to, key: Vec::new(), text: Vec::new(), counters: Counters::default(), position, failed: None }
     }
 
     /// Sets the key that the next lines are sorted by when parts are merged.
@@ -52,7 +50,7 @@ impl Lines {
             return;
         }
         self.text.push(b'\n');
-        self.failed = self.part.push(&self.key, &self.text).err();
+        self.failed = self.to.push(&self.key, &self.text).err();
     }
 
     /// Writes a line as it is, without its line feed, under a key of its own, by which parts are merged. The keys of one part
@@ -84,7 +82,8 @@ impl Lines {
 
     pub(super) fn finish(mut self) -> Result<(RunSummary, BTreeMap<String, i64>), Reason> {
         self.check()?;
-        Ok((self.part.finish()?, self.counters.take()))
+        let mut counters = self.counters.take();
+        Ok((self.to.finish(&mut counters)?, counters))
     }
 }
 

@@ -49,12 +49,19 @@ pub(super) fn map_with<M: MapFunction, C: Accumulate>(
     text: Text,
     buffer_bytes: usize,
 ) -> Result<TaskDone, Reason> {
-    let sink: Box<dyn Sink> = match combiner {
+    let sink = match combiner {
         _ if task.step.reduces == 0 => Box::new(PartSink::new(&task, text)),
-        Some(combiner) if task.step.combine => Box::new(CombineSink::new(layout(&task), Arc::new(combiner))),
-        _ => Box::new(SortSink::new(layout(&task))),
+        combiner => sink(&task, combiner),
     };
     map_into(task, mapper, sink, buffer_bytes)
+}
+
+/// What becomes of the records of a step with a reduce stage.
+pub(super) fn sink<C: Accumulate>(task: &MapTask<'_>, combiner: Option<C>) -> Box<dyn Sink> {
+    match combiner {
+        Some(combiner) if task.step.combine => Box::new(CombineSink::new(layout(task), Arc::new(combiner))),
+        _ => Box::new(SortSink::new(layout(task))),
+    }
 }
 
 /// How the records of a program that is not compiled in get from maps to reduces.
@@ -76,13 +83,20 @@ pub fn map_shuffled<M: MapFunction>(
     shuffle: Shuffle,
     text: Text,
 ) -> Result<TaskDone, Reason> {
-    let layout = layout(&task).partitioned(shuffle.partitioner);
-    let sink: Box<dyn Sink> = match shuffle.combine {
+    let sink = match shuffle {
         _ if task.step.reduces == 0 => Box::new(PartSink::new(&task, text)),
-        Some(combine) if task.step.combine => Box::new(RunCombineSink::new(layout, combine)),
-        _ => Box::new(SortSink::new(layout)),
+        shuffle => shuffled_sink(&task, shuffle),
     };
     map_into(task, mapper, sink, input::BUFFER_BYTES)
+}
+
+/// As [`sink`], for programs that bring their own partitions.
+pub(super) fn shuffled_sink(task: &MapTask<'_>, shuffle: Shuffle) -> Box<dyn Sink> {
+    let layout = layout(task).partitioned(shuffle.partitioner);
+    match shuffle.combine {
+        Some(combine) if task.step.combine => Box::new(RunCombineSink::new(layout, combine)),
+        _ => Box::new(SortSink::new(layout)),
+    }
 }
 
 fn layout(task: &MapTask<'_>) -> Layout {
@@ -99,7 +113,7 @@ fn map_into<M: MapFunction>(
     let out = Collector::new(sink, task.position, task.cancel);
     let (format, is_raw) = (&task.step.input_format, task.step.program().kind() != Kind::Native);
     task.skips.begin();
-    let mut attempt = Attempt { mapper, out, buffer_bytes, records: 0, done: 0, skips: task.skips, format, is_raw };
+    let mut attempt = Attempt { buffer_bytes, is_raw, ..Attempt::new(mapper, out, task.skips, format) };
     match task.input {
         MapInput::Pieces { pieces, inputs } => {
             for piece in &pieces {
@@ -108,6 +122,7 @@ fn map_into<M: MapFunction>(
         }
         MapInput::Generated { first, count } => attempt.read_generated(first, count)?,
         MapInput::Part { part, text } => attempt.read_part(part, text)?,
+        MapInput::Fed { .. } => return Err(failure::worker("a map that is fed was to read by itself")),
     }
     attempt.finish()
 }
@@ -116,13 +131,13 @@ fn size_of_input(input: &MapInput<'_>) -> u64 {
     match input {
         MapInput::Pieces { pieces, .. } => pieces.iter().map(|piece| piece.end.saturating_sub(piece.start)).sum(),
         MapInput::Generated { count, .. } => *count,
-        MapInput::Part { .. } => 0,
+        MapInput::Part { .. } | MapInput::Fed { .. } => 0,
     }
 }
 
-struct Attempt<'m, M> {
-    mapper: &'m mut M,
-    out: Collector,
+pub(super) struct Attempt<'m, M> {
+    pub(super) mapper: M,
+    pub(super) out: Collector,
     buffer_bytes: usize,
     records: u64,
     done: u64,
@@ -132,7 +147,12 @@ struct Attempt<'m, M> {
     is_raw: bool,
 }
 
-impl<M: MapFunction> Attempt<'_, M> {
+impl<'m, M: MapFunction> Attempt<'m, M> {
+    pub(super) fn new(mapper: M, out: Collector, skips: &'m Skips, format: &'m InputFormat) -> Self {
+        let buffer_bytes = input::BUFFER_BYTES;
+        Self { mapper, out, buffer_bytes, records: 0, done: 0, skips, format, is_raw: false }
+    }
+
     /// Enters a range that is this much of the task's input.
     fn enter(&mut self, spot: Spot, start: &Start<'_>, length: u64) -> Result<(), Reason> {
         let &Start { name, offset, .. } = start;
@@ -279,7 +299,7 @@ impl<M: MapFunction> Attempt<'_, M> {
     }
 
     fn read_part(&mut self, part: u32, text: Box<dyn Read + Send + '_>) -> Result<(), Reason> {
-        let name = format!("part {part} of the step before");
+        let name = Spot::Part(part).name();
         self.enter(Spot::Part(part), &Start { name: &name, offset: 0, tag: None }, 0)?;
         let mut blocks = Blocks::whole(text);
         while let Some(block) = blocks.next_block().map_err(|error| input::explain_part(&name, error))? {
@@ -289,7 +309,7 @@ impl<M: MapFunction> Attempt<'_, M> {
         Ok(())
     }
 
-    fn map_block(&mut self, block: &Block<'_>) -> Result<(), Reason> {
+    pub(super) fn map_block(&mut self, block: &Block<'_>) -> Result<(), Reason> {
         match M::UNIT {
             Unit::Block if self.skips.is_careful() => {
                 let mut start = 0;
@@ -338,7 +358,7 @@ impl<M: MapFunction> Attempt<'_, M> {
         }
     }
 
-    fn finish(mut self) -> Result<TaskDone, Reason> {
+    pub(super) fn finish(mut self) -> Result<TaskDone, Reason> {
         self.out.check()?;
         if self.skips.is_careful() {
             // What fails from here on is no record's fault.

@@ -5,14 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gristmill_common::plan::feeding;
 use gristmill_common::{Fence, Place, Reason, Stage, TaskName};
 use gristmill_runs::{Merge, RunError, RunHeader, SectionReader, Source};
 
 use super::failure;
+use super::fed::Destination;
 use super::fold::{FoldError, Groups};
 use super::function::{Accumulate, Group, NoCombiner, ReduceFunction};
 use super::lines::Lines;
-use super::output::{PartOutput, RunOutput, open_own, own_mark};
+use super::output::{RunOutput, open_own, own_mark};
 use crate::position::{Position, Spot};
 use crate::program::{ReduceTask, Section, TaskDone};
 use crate::skip::Skips;
@@ -36,14 +38,14 @@ struct Input {
 /// # Errors
 /// Why the attempt failed.
 pub fn reduce<R: ReduceFunction, C: Accumulate>(
-    task: ReduceTask<'_>,
+    mut task: ReduceTask<'_>,
     reducer: &mut R,
     combiner: Option<&C>,
 ) -> Result<TaskDone, Reason> {
-    let (combined, output, step) = (task.step.combine, task.output, task.step);
+    let (combined, to) = (task.step.combine, Destination::of(&mut task));
     let (stage, inputs) = Passes::begin(task);
     let inputs = stage.merge_down(inputs, combiner.filter(|_| combined))?;
-    let lines = Lines::new(output, stage.fence, step, Arc::clone(&stage.position));
+    let lines = Lines::new(to, Arc::clone(&stage.position));
     stage.run(inputs, reducer, combiner, combined, lines)
 }
 
@@ -52,11 +54,11 @@ pub fn reduce<R: ReduceFunction, C: Accumulate>(
 ///
 /// # Errors
 /// Why the attempt failed.
-pub fn reduce_sorted(task: ReduceTask<'_>, joined: bool, unique: bool) -> Result<TaskDone, Reason> {
-    let (output, step) = (task.output.to_path_buf(), task.step);
+pub fn reduce_sorted(mut task: ReduceTask<'_>, joined: bool, unique: bool) -> Result<TaskDone, Reason> {
+    let to = Destination::of(&mut task);
     let (stage, inputs) = Passes::begin(task);
     let inputs = stage.merge_down::<NoCombiner>(inputs, None)?;
-    stage.copy(inputs, PartOutput::new(output, stage.fence, step), joined, unique)
+    stage.copy(inputs, to, joined, unique)
 }
 
 /// How often a copy shows that it is alive and looks whether it is still wanted, in records.
@@ -64,6 +66,8 @@ const CHECK_RECORDS: u64 = 4_096;
 
 struct Passes<'a> {
     name: TaskName,
+    /// Whose outputs are read.
+    feeding: (u16, Stage),
     fence: Fence,
     scratch: &'a Path,
     fan_in: usize,
@@ -82,6 +86,7 @@ impl<'a> Passes<'a> {
         task.position.enter(spot, 0);
         let stage = Self {
             name: task.name,
+            feeding: feeding(task.name.step, task.step.fused),
             fence: task.fence,
             scratch: task.scratch,
             fan_in: (task.step.fan_in as usize).max(2),
@@ -94,8 +99,8 @@ impl<'a> Passes<'a> {
         (stage, inputs)
     }
 
-    /// Copies the merged records into the part.
-    fn copy(&self, inputs: Vec<Input>, mut part: PartOutput, joined: bool, unique: bool) -> Result<TaskDone, Reason> {
+    /// Copies the merged records as text.
+    fn copy(&self, inputs: Vec<Input>, mut to: Destination, joined: bool, unique: bool) -> Result<TaskDone, Reason> {
         let (readers, origins): (Vec<_>, Vec<_>) = inputs.into_iter().map(|input| (input.reader, input.origin)).unzip();
         let mut merge = Merge::new(readers);
         let (mut records, mut last) = (0_u64, None::<Vec<u8>>);
@@ -117,9 +122,11 @@ impl<'a> Passes<'a> {
                 last.clear();
                 last.extend_from_slice(key);
             }
-            part.push_unkeyed(if joined { merge.joined() } else { merge.value() })?;
+            to.push_unkeyed(if joined { merge.joined() } else { merge.value() })?;
         }
-        Ok(TaskDone { summary: part.finish()?, records_in: records, ..TaskDone::default() })
+        let mut done = TaskDone { records_in: records, ..TaskDone::default() };
+        done.summary = to.finish(&mut done.counters)?;
+        Ok(done)
     }
 
     fn inputs(&self, mut sections: Vec<Section>) -> Vec<Input> {
@@ -258,7 +265,8 @@ impl<'a> Passes<'a> {
     fn source_failed(&self, error: &RunError, source: usize, origins: &[Origin]) -> Reason {
         match origins.get(source) {
             Some(&Origin::Map(map, fence)) => {
-                let map = TaskName { step: self.name.step, stage: Stage::Map, index: map };
+                let (step, stage) = self.feeding;
+                let map = TaskName { step, stage, index: map };
                 failure::map_output(map, fence, error)
             }
             Some(Origin::Pass) | None => failure::own_file(self.scratch, error),

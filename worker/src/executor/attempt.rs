@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use gristmill_client::ClientError;
-use gristmill_common::plan::{PartForm, PlannedStep, SplitInput};
+use gristmill_common::plan::{PartForm, PlannedStep, SplitInput, feeding};
 use gristmill_common::program::{BundleFile, Kind, Program as UserCode, Wasm};
 use gristmill_common::reason::bounded;
 use gristmill_common::wire::{Done, LogHead, NamedFile, Outcome, OutputsAnswer, PlanAnswer, SplitsAnswer, TaskSkips};
-use gristmill_common::{Code, Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskRange, WorkerId};
+use gristmill_common::{
+    Code, Fence, Generation, GrantName, JobId, Place, Reason, Stage, TaskName, TaskRange, WorkerId,
+};
 use gristmill_storage::{Inbox, Roots};
 
 use super::coordinator::{Coordinator, RemoteReader, worker_failure};
@@ -28,7 +30,7 @@ use crate::command::{self, CommandProgram, Pool, Trace, WORK, Workplace};
 use crate::echo::Echo;
 use crate::log::AttemptLog;
 use crate::position::Position;
-use crate::program::{InputPiece, MapInput, MapTask, Program, Programs, ReduceTask, TaskDone};
+use crate::program::{Feed, InputPiece, MapInput, MapTask, Program, Programs, ReduceTask, TaskDone};
 use crate::skip::{Skips, narrowed};
 use crate::supervisor::clock::Stopwatch;
 
@@ -49,6 +51,8 @@ pub(crate) struct Attempts<'a> {
     /// Of an executor that is a process.
     echo: Option<Arc<Echo>>,
     commands: Arc<command::Shared>,
+    /// Of maps that run in the reduces of the step before, beside those.
+    next_commands: Arc<command::Shared>,
     printed: Option<Printed>,
     /// Of attempts that somebody looks at.
     pub(super) trace: Option<Trace>,
@@ -107,6 +111,19 @@ fn is_to_narrow(skips: &Skips, reason: &Reason) -> bool {
         matches!(reason, Reason::InputChanged { .. } | Reason::InputUnreadable { .. } | Reason::BadRecord { .. });
     skips.is_rough() && reason.is_user_failure() && !is_of_input
 }
+
+/// The next step, whose maps run in the reduces of this one.
+struct NextStep<'a> {
+    step: &'a PlannedStep,
+    program: Arc<dyn Program>,
+    /// A directory of its own for spills.
+    scratch: PathBuf,
+}
+
+/// Name of that directory, in the attempt's scratch directory.
+const NEXT: &str = "next";
+/// Name of the working directory of its commands, beside [`WORK`].
+const NEXT_WORK: &str = "next-work";
 
 enum Source {
     Splits(Arc<SplitsAnswer>),
@@ -173,6 +190,12 @@ impl<'a> Attempts<'a> {
             jobs: BTreeSet::new(),
             inbox: Inbox::near(&hello.state_dir),
         };
+        let commands = |directory: &str| {
+            Arc::new(command::Shared {
+                pool: Pool::new(hello.scratch.clone(), hello.sandbox.clone(), hello.groups.clone()),
+                workplace: Workplace::new(hello.scratch.join(directory)),
+            })
+        };
         Ok(Self {
             programs,
             coordinator: Coordinator::connect(hello, Arc::clone(&position))?,
@@ -186,10 +209,8 @@ impl<'a> Attempts<'a> {
             bundles: Arc::new(Bundles::new(&hello.state_dir)),
             log: AttemptLog::default(),
             echo: printed.as_ref().map(|_| Echo::create(&hello.scratch)).transpose()?.map(Arc::new),
-            commands: Arc::new(command::Shared {
-                pool: Pool::new(hello.scratch.clone(), hello.sandbox.clone(), hello.groups.clone()),
-                workplace: Workplace::new(hello.scratch.join(WORK)),
-            }),
+            commands: commands(WORK),
+            next_commands: commands(NEXT_WORK),
             printed,
             trace: None,
             holders: BTreeMap::new(),
@@ -207,7 +228,9 @@ impl<'a> Attempts<'a> {
         let grant = gristmill_common::grant::name_of(token)
             .ok_or_else(|| Reason::Worker { message: "a grant's token cannot be read".to_owned() })?;
         let plan = self.plan_of(token, grant.job)?;
-        for sha256 in plan.head.steps.get(usize::from(grant.step)).iter().flat_map(|step| step.program().bundles()) {
+        let next = plan.head.fused_with(grant.step).filter(|_| grant.stage == Stage::Reduce);
+        let steps = plan.head.steps.get(usize::from(grant.step)).into_iter().chain(next);
+        for sha256 in steps.flat_map(|step| step.program().bundles()) {
             self.bundles.path(&self.coordinator, token, sha256)?;
         }
         let source = match grant.stage {
@@ -353,7 +376,7 @@ impl<'a> Attempts<'a> {
 
     fn attempt(&mut self, batch: &Batch, task: u32) -> Result<Done, Setback> {
         let step = batch.step()?;
-        let is_part = step.reduces == 0 || batch.grant.stage == Stage::Reduce;
+        let is_kept = step.reduces == 0 || batch.grant.stage == Stage::Reduce;
         let none = if batch.plan.may_skip { Skips::none().taking_bad() } else { Skips::none() };
         let skips = batch.skips.get(&task).unwrap_or(&none);
         let done = self.made(batch, task, skips)?;
@@ -361,9 +384,9 @@ impl<'a> Attempts<'a> {
             token: &batch.token,
             grant: &batch.grant,
             index: task,
-            is_part,
-            form: if is_part { step.part_form } else { PartForm::Run },
-            tasks: if is_part { step.parts() } else { step.maps },
+            is_kept,
+            form: if is_kept { step.part_form } else { PartForm::Run },
+            tasks: step.tasks(batch.grant.stage),
             path: &self.made,
             summary: done.summary,
         };
@@ -378,6 +401,15 @@ impl<'a> Attempts<'a> {
     }
 
     fn program(&self, step: &PlannedStep, token: &str) -> Result<Arc<dyn Program>, Reason> {
+        self.program_of(step, token, (Arc::clone(&self.commands), self.trace.clone()))
+    }
+
+    fn program_of(
+        &self,
+        step: &PlannedStep,
+        token: &str,
+        (shared, trace): (Arc<command::Shared>, Option<Trace>),
+    ) -> Result<Arc<dyn Program>, Reason> {
         match step.program() {
             UserCode::Native(name) => {
                 let found = self.programs.find(name).cloned();
@@ -388,7 +420,6 @@ impl<'a> Attempts<'a> {
                 let token = token.to_owned();
                 let link =
                     move |files: &[BundleFile], directory: &Path| bundles.link(&coordinator, &token, files, directory);
-                let (shared, trace) = (Arc::clone(&self.commands), self.trace.clone());
                 Ok(Arc::new(CommandProgram::new(command.clone(), shared, Box::new(link), trace)))
             }
             UserCode::Wasm(wasm) => self.wasm(wasm, token),
@@ -492,7 +523,9 @@ impl<'a> Attempts<'a> {
 
     fn reduce_once(&mut self, turn: &Turn<'_>, table: &OutputsAnswer, skips: &Skips) -> Result<TaskDone, Reason> {
         let Turn { program, batch, step, task, fence } = *turn;
+        let next = self.next_of(batch)?;
         let mut finder = Sections {
+            feeding: feeding(batch.grant.step, step.fused),
             coordinator: &self.coordinator,
             state_dir: &self.state_dir,
             scratch: &self.spills,
@@ -508,15 +541,53 @@ impl<'a> Attempts<'a> {
             step,
             sections,
             output: &self.made,
+            next: None,
             scratch: &self.spills,
             position: Arc::clone(&self.position),
             log: self.log.clone(),
             cancel: Arc::clone(&self.cancel),
             skips,
         };
-        let done = guarded(|| program.reduce(&step.args, reduce));
-        let done = done.unwrap_or_else(|message| Err(self.panicked(message, None)))?;
+        let run = || {
+            let next = next.map(|next| self.start_next(&next, turn, skips)).transpose()?;
+            program.reduce(&step.args, ReduceTask { next, ..reduce })
+        };
+        let done = guarded(run).unwrap_or_else(|message| Err(self.panicked(message, None)))?;
         Ok(TaskDone { bytes_in, ..done })
+    }
+
+    /// What runs the maps of the next step, if they are fused with this one.
+    fn next_of<'b>(&self, batch: &'b Batch) -> Result<Option<NextStep<'b>>, Reason> {
+        // Who only writes down what the reducer reads prints nothing that could be mapped.
+        let is_recording = self.trace.as_ref().is_some_and(|trace| trace.records);
+        let Some(step) = batch.plan.head.fused_with(batch.grant.step).filter(|_| !is_recording) else {
+            return Ok(None);
+        };
+        let scratch = self.spills.join(NEXT);
+        fs::create_dir_all(&scratch).map_err(|error| worker_failure("make a scratch directory", &error))?;
+        let trace = self.trace.as_ref().filter(|_| step.program().kind() == Kind::Command);
+        let trace = trace.map(Trace::of_next).transpose()?;
+        let program = self.program_of(step, &batch.token, (Arc::clone(&self.next_commands), trace))?;
+        Ok(Some(NextStep { step, program, scratch }))
+    }
+
+    fn start_next(&self, next: &NextStep<'_>, turn: &Turn<'_>, skips: &Skips) -> Result<Box<dyn Feed>, Reason> {
+        let GrantName { job, step, .. } = turn.batch.grant;
+        let map = MapTask {
+            job,
+            name: TaskName { step: step.saturating_add(1), stage: Stage::Map, index: turn.task },
+            fence: turn.fence,
+            step: next.step,
+            input: MapInput::Fed { part: turn.task },
+            output: &self.made,
+            scratch: &next.scratch,
+            packs: self.packs,
+            position: Arc::clone(&self.position),
+            log: self.log.clone(),
+            cancel: Arc::clone(&self.cancel),
+            skips,
+        };
+        next.program.map_fed(&next.step.args, map)
     }
 
     fn panicked(&self, message: String, splits: Option<&SplitsAnswer>) -> Reason {

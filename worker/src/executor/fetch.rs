@@ -13,7 +13,7 @@ use bytes::{Buf as _, BytesMut};
 use gristmill_client::{Backoff, ClientError, Download, Endpoint, WorkerClient};
 use gristmill_common::shuffle::Holder;
 use gristmill_common::wire::FetchRequest;
-use gristmill_common::{Fence, GrantName, Reason, WorkerId, limits};
+use gristmill_common::{Fence, Reason, Stage, TaskName, WorkerId, limits};
 use gristmill_runs::NOT_THERE;
 
 use super::coordinator::{CONTINUATIONS, Coordinator, worker_failure};
@@ -27,15 +27,16 @@ const PEER_TRIES: u32 = 2;
 pub(super) struct Fetch<'a> {
     coordinator: &'a Coordinator,
     scratch: &'a Path,
-    grant: &'a GrantName,
+    /// The step and the stage whose outputs are fetched.
+    feeding: (u16, Stage),
     partition: u32,
     /// Scratch files so far.
     files: usize,
 }
 
 impl<'a> Fetch<'a> {
-    pub(super) fn new(coordinator: &'a Coordinator, scratch: &'a Path, grant: &'a GrantName, partition: u32) -> Self {
-        Self { coordinator, scratch, grant, partition, files: 0 }
+    pub(super) fn new(coordinator: &'a Coordinator, scratch: &'a Path, feeding: (u16, Stage), partition: u32) -> Self {
+        Self { coordinator, scratch, feeding, partition, files: 0 }
     }
 
     fn next_path(&mut self) -> PathBuf {
@@ -84,7 +85,8 @@ impl<'a> Fetch<'a> {
         for &(map, fence) in outputs {
             let len = frames.length()?;
             if len == NOT_THERE {
-                return Err(lost(self.grant, (map, fence), &missing).into());
+                let (step, stage) = self.feeding;
+                return Err(lost(TaskName { step, stage, index: map }, fence, &missing).into());
             }
             frames.copy(len, &mut file)?;
             if len > 0 {

@@ -38,7 +38,8 @@ pub(crate) struct Made<'a> {
     pub(crate) token: &'a str,
     pub(crate) grant: &'a GrantName,
     pub(crate) index: u32,
-    pub(crate) is_part: bool,
+    /// Whether it goes to the store when it is too large for its report: a part, or what maps of the next step made.
+    pub(crate) is_kept: bool,
     /// What kind of file it is.
     pub(crate) form: PartForm,
     /// How many tasks its stage has.
@@ -56,7 +57,7 @@ impl Outputs {
         } else if bytes <= limits::INLINE_OUTPUT_BYTES as u64 && made.tasks <= limits::INLINE_TASKS {
             let content = fs::read(made.path).and_then(|content| fs::remove_file(made.path).map(|()| content));
             Location::Inline(STANDARD.encode(content.map_err(|error| worker_failure("read back an output", &error))?))
-        } else if made.is_part {
+        } else if made.is_kept {
             if made.form == PartForm::Run || !self.lay(coordinator, made)? {
                 send(coordinator, made)?;
             }

@@ -16,7 +16,7 @@ use gristmill_common::{Reason, TaskName, WorkerId};
 
 use super::attempt::{Attempts, Setback};
 use super::protocol::Hello;
-use crate::command::{SCRIPT, STDIN, STDOUT, Trace};
+use crate::command::{NEXT, SCRIPT, STDIN, STDOUT, Trace};
 use crate::position::Position;
 use crate::program::Programs;
 use crate::supervisor::clock::Stopwatch;
@@ -58,6 +58,8 @@ pub struct Replayed {
     pub stdout: Option<PathBuf>,
     /// Of a command: a script that starts it once more on the same input.
     pub script: Option<PathBuf>,
+    /// Of a reduce that runs the next step's map too: the same of that one's command, in a directory.
+    pub next: Option<PathBuf>,
 }
 
 /// What came of user code, and its log.
@@ -101,7 +103,15 @@ pub fn replay(order: &Replay, programs: &Programs, cancel: &Arc<AtomicBool>) -> 
     let (ended, log) = watch(&ended, &position, &timeout_ms, cancel, &stop)?;
     let left = |name: &str| Some(order.directory.join(name)).filter(|path| path.exists());
     let _ = std::fs::remove_dir_all(scratch);
-    Ok(Replayed { ended, log, work: left("work"), stdin: left(STDIN), stdout: left(STDOUT), script: left(SCRIPT) })
+    Ok(Replayed {
+        ended,
+        log,
+        work: left("work"),
+        stdin: left(STDIN),
+        stdout: left(STDOUT),
+        script: left(SCRIPT),
+        next: left(NEXT),
+    })
 }
 
 /// Waits for the end, and brings it about when there is no progress for too long.

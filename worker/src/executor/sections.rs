@@ -24,6 +24,8 @@ use crate::state_dir;
 
 /// Finds sections for one executor.
 pub(crate) struct Sections<'a> {
+    /// The step and the stage whose outputs are read.
+    pub(crate) feeding: (u16, Stage),
     pub(crate) coordinator: &'a Coordinator,
     pub(crate) state_dir: &'a Path,
     pub(crate) scratch: &'a Path,
@@ -48,13 +50,13 @@ impl Sections<'_> {
         for output in &table.outputs {
             self.coordinator.tick();
             if let Some(text) = output.at.iter().find_map(inline) {
-                sections.extend(from_inline(grant, output, text, partition)?);
+                sections.extend(self.inside(output, text, partition)?);
             } else if let Some(path) = self.file_of(grant, output) {
                 match from_file(&path, output, partition) {
                     Ok(section) => sections.extend(section),
                     Err(_) if is_stored(output) => stored.push((output.map, output.fence)),
                     Err(error) => {
-                        return Err(unreadable_output(map_name(grant, output.map), output.fence, &error));
+                        return Err(unreadable_output(self.made_by(output.map), output.fence, &error));
                     }
                 }
             } else if let Some(holder) = output.at.iter().find_map(|at| serving(at, table)) {
@@ -62,10 +64,10 @@ impl Sections<'_> {
             } else if is_stored(output) {
                 stored.push((output.map, output.fence));
             } else {
-                return Err(unreachable(grant, output));
+                return Err(self.unreachable(output));
             }
         }
-        let mut fetch = Fetch::new(self.coordinator, self.scratch, grant, partition);
+        let mut fetch = Fetch::new(self.coordinator, self.scratch, self.feeding, partition);
         for (holder, outputs) in served {
             let Some(at) = table.holders.get(&holder) else { continue };
             for outputs in outputs.chunks(limits::OUTPUTS_PER_FETCH) {
@@ -74,7 +76,7 @@ impl Sections<'_> {
                     Some(found) => sections.extend(found),
                     // What is also in the store is fetched from there; the rest has to be relayed first.
                     None => match outputs.iter().find(|output| !is_stored(output)) {
-                        Some(output) => return Err(unreachable(grant, output)),
+                        Some(output) => return Err(self.unreachable(output)),
                         None => stored.extend(names),
                     },
                 }
@@ -92,9 +94,29 @@ impl Sections<'_> {
             let Location::Worker(worker) = at else { return None };
             let state_dir = self.state_dir;
             let holder = self.holders.entry(*worker).or_insert_with(|| state_dir::holder(state_dir, *worker));
-            let name = output_name(grant.job, grant.step, Stage::Map, output.map, output.fence);
+            let (step, stage) = self.feeding;
+            let name = output_name(grant.job, step, stage, output.map, output.fence);
             Some(holder.as_ref()?.join("outputs").join(name))
         })
+    }
+
+    fn made_by(&self, index: u32) -> TaskName {
+        let (step, stage) = self.feeding;
+        TaskName { step, stage, index }
+    }
+
+    fn unreachable(&self, output: &OutputRef) -> Reason {
+        Reason::Unreachable { map: self.made_by(output.map), fence: output.fence }
+    }
+
+    fn inside(&self, output: &OutputRef, text: &str, partition: u32) -> Result<Option<Section>, Reason> {
+        let bad = |error: &dyn std::fmt::Display| lost(self.made_by(output.map), output.fence, error);
+        let content = STANDARD.decode(text).map_err(|error| bad(&error))?;
+        let run = RunFile::from_bytes(content).map_err(|error| bad(&error))?;
+        check_fence(&run, output).map_err(|error| bad(&error))?;
+        let bytes = run.section_bytes(partition);
+        let (map, fence, len) = (output.map, output.fence, bytes.len());
+        Ok((len > 0).then(|| Section { map, fence, len, bytes: Box::new(bytes) }))
     }
 }
 
@@ -108,31 +130,13 @@ fn serving(at: &Location, table: &OutputsAnswer) -> Option<WorkerId> {
     table.holders.contains_key(worker).then_some(*worker)
 }
 
-fn unreachable(grant: &GrantName, output: &OutputRef) -> Reason {
-    Reason::Unreachable { map: map_name(grant, output.map), fence: output.fence }
-}
-
 fn inline(at: &Location) -> Option<&str> {
     if let Location::Inline(text) = at { Some(text) } else { None }
 }
 
-fn map_name(grant: &GrantName, map: u32) -> TaskName {
-    TaskName { step: grant.step, stage: Stage::Map, index: map }
-}
-
-pub(super) fn lost(grant: &GrantName, (map, fence): (u32, Fence), error: &dyn std::fmt::Display) -> Reason {
+pub(super) fn lost(map: TaskName, fence: Fence, error: &dyn std::fmt::Display) -> Reason {
     let message = gristmill_common::reason::bounded(error.to_string());
-    Reason::LostOutput { map: map_name(grant, map), fence, message }
-}
-
-fn from_inline(grant: &GrantName, output: &OutputRef, text: &str, partition: u32) -> Result<Option<Section>, Reason> {
-    let bad = |error: &dyn std::fmt::Display| lost(grant, (output.map, output.fence), error);
-    let content = STANDARD.decode(text).map_err(|error| bad(&error))?;
-    let run = RunFile::from_bytes(content).map_err(|error| bad(&error))?;
-    check_fence(&run, output).map_err(|error| bad(&error))?;
-    let bytes = run.section_bytes(partition);
-    let (map, fence, len) = (output.map, output.fence, bytes.len());
-    Ok((len > 0).then(|| Section { map, fence, len, bytes: Box::new(bytes) }))
+    Reason::LostOutput { map, fence, message }
 }
 
 /// Same host or not is proven here: the file opens and its fence is the one that was won.

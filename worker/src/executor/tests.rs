@@ -124,7 +124,7 @@ fn token(name: &GrantName) -> String {
 
 /// A large part of task 3.
 fn part<'a>(grant: &'a GrantName, path: &'a Path, summary: RunSummary) -> Made<'a> {
-    Made { token: "token", grant, index: 3, is_part: true, form: PartForm::Run, tasks: 1, path, summary }
+    Made { token: "token", grant, index: 3, is_kept: true, form: PartForm::Run, tasks: 1, path, summary }
 }
 
 fn no_content() -> Response {
@@ -137,20 +137,20 @@ fn small_outputs_of_many_tasks_are_kept_as_files() {
     let directory = scripted.dir.path().join("outputs");
     let mut outputs =
         Outputs { worker: WorkerId(Uuid::nil()), directory: directory.clone(), jobs: BTreeSet::new(), inbox: None };
-    let mut place = |grant: &GrantName, is_part, tasks| {
+    let mut place = |grant: &GrantName, is_kept, tasks| {
         let path = scripted.dir.path().join("made");
         fs::write(&path, "small").expect("written");
         let summary = RunSummary { records: 1, bytes: 5, ..RunSummary::default() };
         let made =
-            Made { token: &token(grant), grant, index: 3, is_part, form: PartForm::Run, tasks, path: &path, summary };
+            Made { token: &token(grant), grant, index: 3, is_kept, form: PartForm::Run, tasks, path: &path, summary };
         let at = outputs.place(&scripted.coordinator, &made).expect("placed").at;
         assert!(!path.exists());
         at
     };
     let (map, reduce) = (grant(Stage::Map), grant(Stage::Reduce));
     let (few, many) = (limits::INLINE_TASKS, limits::INLINE_TASKS + 1);
-    for (grant, is_part) in [(&map, false), (&map, true), (&reduce, true)] {
-        assert_eq!(place(grant, is_part, few), Location::Inline("c21hbGw=".into()));
+    for (grant, is_kept) in [(&map, false), (&map, true), (&reduce, true)] {
+        assert_eq!(place(grant, is_kept, few), Location::Inline("c21hbGw=".into()));
     }
     assert_eq!(place(&map, false, many), Location::Worker(WorkerId(Uuid::nil())));
     let kept = directory.join(output_name_in(&map, 3).expect("a name"));
@@ -292,6 +292,7 @@ fn plan_of(reduces: u32) -> PlanAnswer {
         input_format: gristmill_common::format::InputFormat::default(),
         part_form: PartForm::Run,
         written: None,
+        fused: false,
     };
     PlanAnswer { head: PlanHead { files: vec![], steps: vec![step], progress_timeout_ms: 1_000 }, may_skip: false }
 }
@@ -370,6 +371,7 @@ fn a_fetch_that_breaks_off_begins_anew() {
         _ => Bytes::from_static(b"\x03\0\0\0\0\0\0\0abc\x02\0\0\0\0\0\0\0de").into_response(),
     });
     let mut finder = Sections {
+        feeding: (0, Stage::Map),
         coordinator: &scripted.coordinator,
         state_dir: scripted.dir.path(),
         scratch: scripted.dir.path(),
@@ -410,6 +412,10 @@ impl Program for Tell {
     }
 
     fn reduce(&self, _: &[String], _: ReduceTask<'_>) -> Result<TaskDone, Reason> {
+        unreachable!("map-only")
+    }
+
+    fn map_fed(&self, _: &[String], _: MapTask<'_>) -> Result<Box<dyn crate::program::Feed>, Reason> {
         unreachable!("map-only")
     }
 }

@@ -75,6 +75,7 @@ impl Bench {
             input_format: gristmill_common::format::InputFormat::default(),
             part_form: gristmill_common::plan::PartForm::Run,
             written: None,
+            fused: false,
         }
     }
 
@@ -134,6 +135,7 @@ impl Bench {
             step: &step,
             sections: section.into_iter().collect(),
             output: &output,
+            next: None,
             scratch: self.dir.path(),
             position: Arc::new(Position::in_memory()),
             cancel: Arc::new(AtomicBool::new(false)),

@@ -15,7 +15,7 @@ use super::locate::Locate;
 use crate::data::{
     self, Collector, CombineRun, Combined, Group, Lines, MapFunction, ReduceFunction, Shuffle, Start, Unit,
 };
-use crate::program::{MapInput, MapTask, Program, ReadFailed, ReduceTask, TAG_VARIABLE, TaskDone};
+use crate::program::{Feed, MapInput, MapTask, Program, ReadFailed, ReduceTask, TAG_VARIABLE, TaskDone};
 use crate::streaming::{Peer, PeerOfRun, StreamCombine, StreamMap, StreamReduce, shuffle_partitioner, write_line};
 
 /// Bytes of records that are gathered for a call.
@@ -124,6 +124,23 @@ impl Program for WasmProgram {
         done.and_then(|done| counts.add_to(done))
     }
 
+    fn map_fed(&self, _: &[String], task: MapTask<'_>) -> Result<Box<dyn Feed>, Reason> {
+        let counts = Counts::default();
+        let partitioner = shuffle_partitioner(&self.wasm.streaming)?;
+        let shuffle = Shuffle { partitioner, combine: self.combine(&task, &counts)? };
+        let recipe = self.map_recipe(&task);
+        let is_batched = recipe.as_ref().is_some_and(|recipe| recipe.loaded.interface == Interface::Batched);
+        let locate = Locate { position: Arc::clone(&task.position), numbered: false };
+        let guest = recipe.map(|recipe| recipe.start()).transpose()?.map(|guest| guest.locating(locate));
+        let feed = match guest {
+            Some(guest) if is_batched => {
+                data::map_fed_shuffled(task, BatchMap { guest, separator: None, lines: Vec::new() }, shuffle)
+            }
+            guest => data::map_fed_shuffled(task, StreamMap::new(guest, &self.wasm.streaming, false, false)?, shuffle),
+        };
+        Ok(Box::new(FedWasm { feed: feed?, counts }))
+    }
+
     fn reduce(&self, _: &[String], task: ReduceTask<'_>) -> Result<TaskDone, Reason> {
         let streaming = &self.wasm.streaming;
         let settings = self.settings(&self.wasm.reducer, task.name, &task.cancel);
@@ -143,6 +160,23 @@ impl Program for WasmProgram {
             }
             guest => data::reduce(task, &mut StreamReduce::new(guest, streaming)?, None::<&data::NoCombiner>),
         }
+    }
+}
+
+/// A mapper that is fed by the reduce of the step before.
+struct FedWasm {
+    feed: Box<dyn Feed>,
+    counts: Counts,
+}
+
+impl Feed for FedWasm {
+    fn feed(&mut self, lines: &[u8]) -> Result<(), Reason> {
+        self.feed.feed(lines)
+    }
+
+    fn finish(self: Box<Self>) -> Result<TaskDone, Reason> {
+        let Self { feed, counts } = *self;
+        feed.finish().and_then(|done| counts.add_to(done))
     }
 }
 

@@ -268,6 +268,7 @@ async fn plan(State(fake): State<Fake>, headers: HeaderMap) -> Json<PlanAnswer> 
         input_format: gristmill_common::format::InputFormat::default(),
         part_form: gristmill_common::plan::PartForm::Run,
         written: None,
+        fused: false,
     };
     let head = PlanHead { files: vec![], steps: vec![step], progress_timeout_ms: job.progress_timeout_ms };
     Json(PlanAnswer { head, may_skip: false })

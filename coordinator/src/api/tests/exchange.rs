@@ -74,7 +74,8 @@ async fn maps_of_a_later_step_read_the_parts_of_the_step_before() {
     for keep in [Keep::Inline, Keep::Store] {
         let world = World::new().await;
         let mut spec = generated(20, 7, 2);
-        spec["steps"] = json!([{ "native": "numbers", "partitions": 2 }, { "native": "numbers", "partitions": 1 }]);
+        spec["steps"] =
+            json!([{ "native": "numbers", "partitions": 2 }, { "native": "numbers", "partitions": 1, "fuse": false }]);
         let job = world.submit(&spec).await;
         let id = job["id"].as_str().expect("an id");
         let view = Miniature::new(1, keep).work_until_over(&world, id).await;

@@ -30,7 +30,7 @@ pub(super) fn submitted(number: u128) -> Record {
 pub(super) fn planned(number: u128) -> Record {
     let plan = PlanSummary {
         digest: Digest::of(b"plan"),
-        shapes: vec![StepShape { maps: 2, reduces: 1 }],
+        shapes: vec![StepShape { maps: 2, reduces: 1, fused: false }],
         input_files: 0,
         input_bytes: 0,
         roots: Vec::new(),

@@ -64,7 +64,7 @@ fn a_worker_that_is_too_old_for_a_plan_is_not_granted_it() {
     let mut old = world.worker("h", 1);
     old.request.protocol = limits::PROTOCOL_THAT_FINISHES_PARTS - 1;
     world.parked(&mut old);
-    assert!(lines(&world, job).contains("is too old for how the job's input is read"), "{}", lines(&world, job));
+    assert!(lines(&world, job).contains("is too old for what the job's plan asks of it"), "{}", lines(&world, job));
     let mut new = world.worker("h", 1);
     let answer = world.answered(&mut new);
     assert_eq!(new.grants(&answer).len(), 1);

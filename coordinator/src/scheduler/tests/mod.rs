@@ -6,6 +6,7 @@ mod cost;
 mod exchange;
 mod explanations;
 mod failures;
+mod fusion;
 mod going_on;
 mod golden;
 mod jobs;
@@ -65,7 +66,7 @@ pub(super) fn secret() -> TokenSecret {
 pub(super) fn summary(shapes: &[(u32, u32)]) -> PlanSummary {
     PlanSummary {
         digest: Digest([1; 32]),
-        shapes: shapes.iter().map(|&(maps, reduces)| StepShape { maps, reduces }).collect(),
+        shapes: shapes.iter().map(|&(maps, reduces)| StepShape { maps, reduces, fused: false }).collect(),
         input_files: 1,
         input_bytes: 10,
         roots: Vec::new(),

@@ -1,5 +1,6 @@
 //! The data plane over files in memory, with functions over bytes.
 
+mod fused;
 mod inputs;
 mod maps;
 mod packed;
@@ -81,6 +82,7 @@ pub(super) fn step(reduces: u32) -> PlannedStep {
         input_format: gristmill_common::format::InputFormat::default(),
         part_form: gristmill_common::plan::PartForm::Run,
         written: None,
+        fused: false,
     }
 }
 
@@ -154,6 +156,7 @@ impl Bench {
             step,
             sections,
             output: &self.output(),
+            next: None,
             scratch: self.dir.path(),
             position: Arc::clone(&self.position),
             log: AttemptLog::default(),
