@@ -210,7 +210,9 @@ mod tests {
         assert!(!env.contains_key("bad"), "a value that no environment can hold");
         let known = |name: &str| {
             PASSED.contains(&name)
-                || ["LC_", "mapred", "map_input", "my_own", "x_y"].iter().any(|known| name.starts_with(known))
+                || ["LC_", "mapred", "map_input", "my_own", "x_y", "gristmill_input_tag"]
+                    .iter()
+                    .any(|known| name.starts_with(known))
         };
         let unknown: Vec<_> = env.keys().filter(|name| *name != "TMPDIR" && !known(name)).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
