@@ -87,8 +87,8 @@ impl Idle {
 
     fn say(&mut self, why: &[String], progress: &Progress) {
         if self.said != why {
-            progress.say("nothing runs:");
-            why.iter().for_each(|line| progress.say(&format!("  {line}")));
+            progress.warn("nothing runs:");
+            why.iter().for_each(|line| progress.warn(&format!("  {line}")));
             self.said = why.to_vec();
         }
     }

@@ -37,9 +37,13 @@ impl Progress {
 
     /// Says one line, above the bars.
     pub fn say(&self, line: &str) {
-        if self.quiet {
-            return;
+        if !self.quiet {
+            self.warn(line);
         }
+    }
+
+    /// Says one line that a person has to know of, also when quiet: the job stands still until something is done.
+    pub fn warn(&self, line: &str) {
         match &self.bars {
             Some(bars) => drop(bars.all.println(line)),
             None => drop(writeln!(std::io::stderr(), "{line}")),

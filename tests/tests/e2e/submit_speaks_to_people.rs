@@ -2,11 +2,16 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gristmill_tests::Cluster;
 
 use crate::fixture;
+
+/// How long a line on stderr is waited for; it comes after three seconds without a running task.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_command_under_one_key_is_one_job() -> Result<()> {
@@ -30,17 +35,25 @@ async fn a_job_without_workers_says_so_while_it_waits() -> Result<()> {
     let cluster = Cluster::start(fixture::BINARY, &[]).await?;
     let file = cluster.path("notes.txt");
     std::fs::write(&file, "to be or not to be\n")?;
-    let mut child = cluster.command().args(["submit", "word-count"]).arg(&file).stderr(Stdio::piped()).spawn()?;
-    let mut said = String::new();
-    for line in BufReader::new(child.stderr.take().context("piped")?).lines() {
-        said.push_str(&line?);
-        if said.contains("no worker is connected") {
-            break;
+    // Quiet is without news, not without what somebody has to do something about.
+    for how in [&[][..], &["--quiet"]] {
+        let mut command = cluster.command();
+        let mut child = command.args(["submit", "word-count"]).args(how).arg(&file).stderr(Stdio::piped()).spawn()?;
+        let (said, lines) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().context("piped")?);
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+        let mut heard = String::new();
+        while let Ok(line) = lines.recv_timeout(PATIENCE) {
+            heard.push_str(&line);
+            if heard.contains("no worker is connected") {
+                break;
+            }
         }
+        child.kill()?;
+        child.wait()?;
+        assert!(heard.contains("no worker is connected"), "{how:?}: {heard}");
+        assert_eq!(heard.contains("uploaded"), how.is_empty(), "{how:?}: {heard}");
     }
-    child.kill()?;
-    child.wait()?;
-    assert!(said.contains("no worker is connected"), "{said}");
     Ok(())
 }
 
