@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Bytes of input, with a suffix such as 256M or 4G; each workload has its own default
     #[arg(long, value_parser = parse_size)]
     pub(crate) size: Option<u64>,
-    /// Memory of GNU sort in W3 (its -S), with a suffix such as 512M; 8G when left out
+    /// Memory of W3, with a suffix such as 512M: that of `run` (its --memory; unbounded when left out) and of GNU sort (its -S; 8G)
     #[arg(long, value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
     /// Contenders beside Gristmill, or `all`

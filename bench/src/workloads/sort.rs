@@ -1,5 +1,7 @@
 //! W3: 100-byte records in the order of their keys.
 
+use std::ffi::OsStr;
+
 use anyhow::Result;
 
 use crate::bench::{Bench, size};
@@ -24,7 +26,10 @@ lines.sort('l').sink_csv(sys.argv[2], separator='\t', include_header=False, quot
 pub(crate) fn sort(bench: &Bench) -> Result<Report> {
     let bytes = bench.args.size.unwrap_or(2 << 30) / RECORD_BYTES * RECORD_BYTES;
     let input = bench.data.records(bytes)?;
-    let arguments = ["sort".as_ref(), "--key-bytes".as_ref(), "10".as_ref(), input.as_os_str()];
+    let budget = bench.args.memory.map(|bytes| bytes.to_string());
+    let mut arguments: Vec<&OsStr> = ["sort", "--key-bytes", "10"].map(OsStr::new).to_vec();
+    arguments.extend(budget.iter().flat_map(|bytes| ["--memory".as_ref(), bytes.as_ref()]));
+    arguments.push(input.as_os_str());
     let mut all = vec![Contender::gristmill("gristmill", bench, Equal::Bytes, &arguments)];
     if bench.wants("yardstick") {
         all.push(Contender::yardstick(bench, Equal::Bytes, "sort", &input));
