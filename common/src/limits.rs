@@ -173,6 +173,8 @@ pub const SORT_BUDGET_MAX_BYTES: u64 = 16 << 30;
 pub const SORT_MEMORY_PERCENT: u64 = 125;
 /// Memory of an attempt that combines, in hundredths of the sort budget: a table that has just doubled is a quarter full.
 pub const TABLE_MEMORY_PERCENT: u64 = 500;
+/// Memory of a merge in hundredths of the sort budget: a block of each of 64 runs, which are cut to fit.
+pub const MERGE_MEMORY_PERCENT: u64 = 50;
 /// Memory of an attempt beside that, in bytes: what is read, written and sent at a time.
 pub const ATTEMPT_BYTES: u64 = 6 << 20;
 /// Memory of a worker beside its attempts, and in `run` of the coordinator too, in bytes.

@@ -308,12 +308,11 @@ impl JobSpec {
     /// attempts at a time, and never makes other bytes.
     #[must_use]
     pub fn attempt_bytes(&self, step: usize) -> u64 {
-        let Some(step) = self.steps.get(step) else { return 0 };
-        let percent = match step.order.is_some() || !step.combine {
-            true => limits::SORT_MEMORY_PERCENT,
-            false => limits::TABLE_MEMORY_PERCENT,
-        };
-        self.sort_budget_bytes / 100 * percent + limits::ATTEMPT_BYTES
+        let Some(at) = self.steps.get(step) else { return 0 };
+        let next = self.steps.get(step + 1).filter(|next| next.fuse && at.reduce);
+        // A reduce that runs the next step's maps too merges while they sort.
+        let fused = next.map_or(0, |next| next.memory_percent() + limits::MERGE_MEMORY_PERCENT);
+        self.sort_budget_bytes / 100 * at.memory_percent().max(fused) + limits::ATTEMPT_BYTES
     }
 
     /// Returns how many attempts of any step fit into this much memory of a worker at a time, and the least memory for one.
@@ -458,7 +457,7 @@ impl JobSpec {
         }
     }
 
-    /// Refuses a join that has not both sides: it would succeed with a result that is silently wrong.
+    /// Refuses a join that has not both sides, or no fields: it would succeed with a result that is silently wrong.
     fn check_join(&self) -> Result<(), Problem> {
         let is_join = |step: &StepSpec| step.native.as_deref() == Some(JOIN);
         if let Some(later) = self.steps.iter().skip(1).position(is_join) {
@@ -467,6 +466,11 @@ impl JobSpec {
         }
         if !self.steps.first().is_some_and(is_join) {
             return Ok(());
+        }
+        if self.input_format.is_json() || self.input_format.is_binary() {
+            let word = self.input_format.word();
+            let hint = "rows of `csv` and `parquet` have some with `\"rows\": \"tsv\"` (--rows tsv)";
+            return Err(Problem::at("/input_format", format!("a join reads fields of lines, not `{word}`: {hint}")));
         }
         let tags: Vec<_> = self.inputs.iter().map(|input| input.url().and_then(|(_, tag)| tag)).collect();
         let stray = tags.iter().position(|tag| !matches!(*tag, Some(LEFT | RIGHT)));
@@ -512,6 +516,21 @@ impl JobSpec {
 }
 
 impl StepSpec {
+    /// Returns the memory of an attempt in hundredths of the sort budget: most where a table of combined records may double.
+    fn memory_percent(&self) -> u64 {
+        let has_combiner = match self.program() {
+            Program::Command(command) => command.combiner.is_some(),
+            Program::Wasm(wasm) => wasm.combiner.is_some(),
+            // Only the program knows; that of a join is known here.
+            Program::Native(name) => name != JOIN,
+        };
+        match (self.reduce, self.order.is_none() && self.combine && has_combiner) {
+            (false, _) => 0,
+            (true, false) => limits::SORT_MEMORY_PERCENT,
+            (true, true) => limits::TABLE_MEMORY_PERCENT,
+        }
+    }
+
     /// Makes a step of this native program with the defaults that absent fields have.
     #[must_use]
     pub fn native(name: impl Into<String>) -> Self {

@@ -147,4 +147,29 @@ fn memory_says_how_many_attempts_fit_and_what_the_least_is() {
     let table = JobSpec::new("count", inputs(), vec![StepSpec::native("c")]);
     assert_eq!(table.slots_in(512 * MIB), (0, limits::WORKER_BYTES + table.attempt_bytes(0)));
     assert!(table.attempt_bytes(0) > 5 * 128 * MIB - MIB && table.attempt_bytes(1) == 0);
+    // What sorts nothing needs nothing for it, and what has no combiner no table.
+    let step = |text: &str| serde_json::from_str::<StepSpec>(text).expect(text);
+    let of = |steps: Vec<StepSpec>| JobSpec::new("m", inputs(), steps).attempt_bytes(0);
+    let plain = r#"{"command": {"mapper": ["cat"], "reducer": ["cat"]}}"#;
+    assert_eq!(of(vec![step(r#"{"command": {"mapper": ["cat"]}, "reduce": false}"#)]), limits::ATTEMPT_BYTES);
+    assert_eq!(of(vec![step(plain)]).div_ceil(MIB), 160 + 6);
+    // The reduces of a step may run the maps of the next one, which sort beside the merge.
+    assert_eq!(of(vec![step(plain), StepSpec::native("c")]).div_ceil(MIB), 704 + 6);
+    assert_eq!(of(vec![step(plain), StepSpec { fuse: false, ..StepSpec::native("c") }]).div_ceil(MIB), 160 + 6);
+}
+
+#[test]
+fn a_join_reads_fields() {
+    let read = |format: &str| {
+        let inputs = r#"[{"url": "store://l", "tag": "left"}, {"url": "store://r", "tag": "right"}]"#;
+        let steps = r#"[{"native": "join"}]"#;
+        let text = format!(r#"{{"name": "j", "inputs": {inputs}, "steps": {steps}, "input_format": {format}}}"#);
+        JobSpec::from_json(text.as_bytes()).map_err(|problem| problem.pointer.unwrap_or_default())
+    };
+    for fields in [r#"{"lines": {}}"#, r#"{"csv": {"rows": "tsv"}}"#, r#"{"key_value": {}}"#] {
+        assert!(read(fields).is_ok(), "{fields}: {:?}", read(fields));
+    }
+    for none in [r#"{"csv": {}}"#, r#"{"ndjson": {}}"#, r#"{"fixed": {"bytes": 8}}"#] {
+        assert_eq!(read(none), Err("/input_format".to_owned()), "{none}");
+    }
 }

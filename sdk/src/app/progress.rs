@@ -73,7 +73,8 @@ impl Progress {
             }
         }
         for line in summary(job, self.has_server) {
-            self.say(&line);
+            // A failure is an error, and those are said also when quiet.
+            if job.failure.is_some() { self.warn(&line) } else { self.say(&line) }
         }
     }
 }

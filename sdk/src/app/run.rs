@@ -34,7 +34,10 @@ Examples:
   gristmill run --mapper ./mapper.py --reducer ./reducer.py books/*.txt -o counts.tsv
   gristmill run --mapper-wasm 'count.wasm map' --reducer-wasm 'count.wasm reduce' books/*.txt
   gristmill run grep -a Smith --input-format csv --header people.csv         each row a JSON object
-  gristmill run --each-line 'convert {} {}.png' list.txt       one command for each line, in parallel
+  gristmill run --each-line 'convert {} {}.png' list.txt       one command for each line, in parallel (full paths:
+                                                               it runs in a directory of its own)
+
+Ready-made: word-count, grep, sort, join, distinct, count-by-field, top-k; `gristmill run sort --help` teaches the flags of one.
 
 Without -o the result goes to stdout, in key order. Files are read where they are; .gz, .bz2, .zst and .lz4 are known by their content.
 The output is there when the job has succeeded, whole, or not at all.")]
