@@ -28,7 +28,7 @@ pub(crate) fn sort(bench: &Bench) -> Result<Report> {
     let input = bench.data.records(bytes)?;
     let budget = bench.args.memory.map(|bytes| bytes.to_string());
     let mut arguments: Vec<&OsStr> = ["sort", "--key-bytes", "10"].map(OsStr::new).to_vec();
-    arguments.extend(budget.iter().flat_map(|bytes| ["--memory".as_ref(), bytes.as_ref()]));
+    arguments.extend(budget.iter().flat_map(|bytes| [OsStr::new("--memory"), OsStr::new(bytes)]));
     arguments.push(input.as_os_str());
     let mut all = vec![Contender::gristmill("gristmill", bench, Equal::Bytes, &arguments)];
     if bench.wants("yardstick") {

@@ -30,8 +30,8 @@ pub struct JobArgs {
     #[arg(long = "input", value_name = "TAG=PATH", value_parser = tagged, conflicts_with = "generate")]
     pub tagged: Vec<(String, String)>,
 
-    /// A job spec in JSON, `-` for standard input; inputs, if there are any, take the place of its own
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["mapper", "reducer", "each_line", "mapper_wasm", "reducer_wasm", "args", "generate"])]
+    /// A job spec in JSON, `-` for standard input; inputs and -o, if there are any, take the place of its own
+    #[arg(long, value_name = "FILE", conflicts_with_all = SAID_BY_A_SPEC)]
     pub spec: Option<PathBuf>,
 
     /// An argument for the program; may be repeated (grep takes its pattern this way)
@@ -138,6 +138,42 @@ pub struct JobArgs {
     #[arg(skip)]
     pub steps: Option<Vec<StepSpec>>,
 }
+
+/// Flags that mean nothing beside a spec, which says these things itself: refused, and not passed over.
+const SAID_BY_A_SPEC: [&str; 32] = [
+    "mapper",
+    "reducer",
+    "combiner",
+    "each_line",
+    "mapper_wasm",
+    "reducer_wasm",
+    "combiner_wasm",
+    "env",
+    "separator",
+    "key_fields",
+    "partition_by",
+    "order",
+    "strict",
+    "command_memory",
+    "args",
+    "partitions",
+    "split_bytes",
+    "generate",
+    "map_only",
+    "name",
+    "priority",
+    "user",
+    "max_running",
+    "require",
+    "require_memory",
+    "sort_budget",
+    "no_backups",
+    "attempts",
+    "keep_going",
+    "progress_timeout",
+    "skip_bad_records",
+    "on_nondeterminism",
+];
 
 /// What a command line asks to run.
 #[derive(Clone, Debug)]

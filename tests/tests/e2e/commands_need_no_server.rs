@@ -84,7 +84,7 @@ fn mistakes_are_told_before_anything_runs() -> Result<()> {
     write("dos.py", "#!/usr/bin/env python3\r\nprint(1)\r\n")?;
     write("bare.py", "print(1)\n")?;
     write("job.json", "{\"name\": 1}")?;
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["--mapper", "./no.py", "in.txt"], "no such file: ./no.py"),
         (&["--mapper", "./dos.py", "in.txt"], "Windows line ends"),
         (&["--mapper", "./bare.py", "in.txt"], "#!/usr/bin/env python3"),
@@ -95,6 +95,9 @@ fn mistakes_are_told_before_anything_runs() -> Result<()> {
         (&["--mapper", "cat"], "no inputs"),
         (&["word-count", "--file", "in.txt", "in.txt"], "--file"),
         (&["--spec", "job.json"], "job.json"),
+        (&["--spec", "job.json", "--partitions", "9", "in.txt"], "cannot be used with"),
+        (&["--spec", "job.json", "--progress-timeout", "9s", "in.txt"], "cannot be used with"),
+        (&["--spec", "job.json", "--strict", "in.txt"], "cannot be used with"),
         (&["--each-line", "echo", "--mapper", "cat", "in.txt"], "cannot be used with"),
     ];
     for (args, part) in cases {
