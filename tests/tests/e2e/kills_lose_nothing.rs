@@ -17,6 +17,10 @@ use crate::fixture;
 /// Kills of the run in every test.
 const KILLS: u64 = 50;
 const KILLS_PER_ROUND: u64 = 10;
+/// A coordinator that is killed more often than a lease lasts never learns that a worker is dead: past so many kills of a round
+/// it is left alone for longer than that.
+const KILLS_WITHOUT_REST: u64 = 20;
+const LEASE: Duration = Duration::from_millis(2_000);
 const SMALL: u64 = 40;
 
 #[derive(Default, Debug)]
@@ -48,7 +52,7 @@ fn small(number: usize) -> JobSpec {
 
 impl Rounds {
     async fn start(kills: u64) -> Result<Self> {
-        let mut cluster = Cluster::start(fixture::BINARY, &["--lease-ms", "2000"]).await?;
+        let mut cluster = Cluster::start(fixture::BINARY, &["--lease-ms", &LEASE.as_millis().to_string()]).await?;
         for host in ["one", "one", "two"] {
             cluster.start_worker(1, host, &[])?;
         }
@@ -107,6 +111,9 @@ impl Rounds {
                 tokio::time::sleep(Duration::from_millis(self.chance.between(200, self.longest_ms))).await;
                 if self.cluster.client()?.job(&job.id.to_string(), None).await?.state.is_over() {
                     break;
+                }
+                if kills >= KILLS_WITHOUT_REST {
+                    tokio::time::sleep(LEASE + LEASE / 2).await;
                 }
                 if kills < KILLS_PER_ROUND {
                     self.kill().await?;
