@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::absent::is_default;
 use crate::digest::Digest;
 use crate::ids::{JobId, Stage, TaskName, WorkerId};
 use crate::limits;
@@ -81,21 +82,16 @@ pub struct JobView {
     /// Counters of user code, summed over won attempts.
     pub counters: BTreeMap<String, i64>,
     /// Records that were left out (`on_bad_record`) by attempts that won.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub skipped_records: u64,
     /// The first [`crate::limits::SKIPS_SHOWN`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<SkippedView>,
     /// Tasks that made something else when they ran again (`on_nondeterminism`).
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub differing_outputs: u64,
     /// What was submitted.
     pub spec: JobSpec,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
-fn is_zero(value: &u64) -> bool {
-    *value == 0
 }
 
 /// A record that was left out, as views, manifests and dead-letter files name it.
@@ -157,13 +153,8 @@ pub struct StageView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<SpreadView>,
     /// Whether its tasks run the maps of the next step too: records in are of the reduce, records out of the map.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub maps_next: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// How a step's records are shared by its partitions: least, median, most of what the won reduces read.

@@ -29,6 +29,7 @@
 //! | program | user code |
 //! | counter | a number that user code adds to, summed over won attempts |
 
+mod absent;
 pub mod api;
 pub mod columns;
 pub mod command_line;

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::absent::is_default;
 use crate::digest::Digest;
 use crate::format::InputFormat;
 use crate::ids::Stage;
@@ -181,19 +182,11 @@ pub enum PartForm {
     File,
 }
 
-pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 impl PlannedStep {
     /// Returns the program.
     #[must_use]
     pub fn program(&self) -> Program<'_> {
-        match (&self.native, &self.command, &self.wasm) {
-            (_, Some(command), _) => Program::Command(command),
-            (_, None, Some(wasm)) => Program::Wasm(wasm),
-            (native, None, None) => Program::Native(native.as_deref().unwrap_or_default()),
-        }
+        Program::of(self.native.as_deref(), self.command.as_deref(), self.wasm.as_deref())
     }
 
     /// Returns the size of the blocks of the step's runs. A merge holds two of each run that it reads, and in all at most half

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::absent::is_default;
 use crate::digest::Digest;
 use crate::fields::KeyFields;
 use crate::limits;
@@ -47,7 +48,16 @@ pub enum Program<'a> {
     Wasm(&'a Wasm),
 }
 
-impl Program<'_> {
+impl<'a> Program<'a> {
+    /// Returns the one that is there; of a step that was not checked and has none, a native one without a name.
+    pub(crate) fn of(native: Option<&'a str>, command: Option<&'a Command>, wasm: Option<&'a Wasm>) -> Self {
+        match (native, command, wasm) {
+            (_, Some(command), _) => Self::Command(command),
+            (_, None, Some(wasm)) => Self::Wasm(wasm),
+            (native, None, None) => Self::Native(native.unwrap_or_default()),
+        }
+    }
+
     /// Returns its kind.
     #[must_use]
     pub fn kind(self) -> Kind {
@@ -419,10 +429,6 @@ fn check_bytes(at: &str, bytes: u64) -> Result<(), Problem> {
         return Err(Problem::at(at, format!("at least {} bytes are needed", limits::COMMAND_BYTES_MIN)));
     }
     Ok(())
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 fn default_directory_bytes() -> u64 {

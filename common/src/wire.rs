@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::absent::is_default;
 use crate::digest::Digest;
 use crate::grant::GrantName;
 use crate::ids::{Epoch, Fence, Generation, JobId, SessionId, Stage, WorkerId};
-use crate::plan::{PartForm, PlanHead, SplitInput, is_default};
+use crate::plan::{PartForm, PlanHead, SplitInput};
 use crate::program::Kind;
 use crate::range::{FenceRange, TaskRange};
 use crate::reason::{Place, Reason};
@@ -80,21 +81,11 @@ pub struct WorkerAbout {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Memory for all its slots together, in bytes; 0 where it is not known.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub memory_bytes: u64,
     /// Where it serves its map outputs to other workers; it fetches from those that serve theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shuffle: Option<ShuffleAddress>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
-fn is_zero(value: &u64) -> bool {
-    *value == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// Attempts that a worker holds.
@@ -150,7 +141,7 @@ pub struct Done {
     /// Records read.
     pub records_in: u64,
     /// Bytes of the sections that a reduce read, as they were shuffled.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub bytes_in: u64,
     /// Milliseconds that the attempt took.
     pub took_ms: u64,
@@ -171,7 +162,7 @@ pub struct Skipped {
     /// What user code did with it, or what is wrong with it.
     pub why: String,
     /// Whether the reader of the input left it out by itself, because it is not of the input's format.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub by_reader: bool,
 }
 
@@ -292,7 +283,7 @@ pub struct PlanAnswer {
     /// The head of the plan. `files` is empty: the splits of a grant bring the files they name.
     pub head: PlanHead,
     /// Whether records may be left out, so that attempts have to ask which ones (`GET /v1/worker/skips`).
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub may_skip: bool,
 }
 
@@ -389,7 +380,7 @@ pub struct PutOutput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
     /// Whether the file lies in the store's inbox under the name that [`placed_name`] makes, instead of in the body.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub placed: bool,
 }
 
