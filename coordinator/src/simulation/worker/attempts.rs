@@ -68,7 +68,7 @@ impl World {
         }
     }
 
-    pub(super) fn on_task_done(&mut self, whom: Whom, run: u64) -> Result<(), String> {
+    pub(crate) fn on_task_done(&mut self, whom: Whom, run: u64) -> Result<(), String> {
         self.finish_task(whom, run);
         let Some((job, step, index, fence)) = self.part_lost.take() else { return Ok(()) };
         self.seen("part of an earlier step lost");

@@ -16,8 +16,6 @@ use super::options::Machine;
 use super::random::Random;
 use super::world::World;
 
-use crate::scheduler::{Bug, Command, Scheduler};
-
 /// A worker's directory. It stays when the process dies, unless the disk goes with it.
 #[derive(Default)]
 pub(super) struct Directory {

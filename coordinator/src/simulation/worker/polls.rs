@@ -18,7 +18,7 @@ impl World {
         self.after(ms, Event::Timer { whom, timer });
     }
 
-    pub(super) fn on_timer(&mut self, whom: Whom, timer: u64) {
+    pub(crate) fn on_timer(&mut self, whom: Whom, timer: u64) {
         let now = self.now;
         let worker = &mut self.workers[whom.worker];
         if worker.timer != timer || worker.has_left {
@@ -47,7 +47,7 @@ impl World {
         self.set_timer(whom.worker, patience);
     }
 
-    pub(super) fn on_request(&mut self, from: Whom, request: &PollRequest) -> Result<(), String> {
+    pub(crate) fn on_request(&mut self, from: Whom, request: &PollRequest) -> Result<(), String> {
         if self.coordinator.scheduler.is_none() {
             return Ok(());
         }
@@ -55,7 +55,7 @@ impl World {
         self.command(Command::Poll(Box::new(request.clone())), To::Worker(from))
     }
 
-    pub(super) fn on_answer(&mut self, to: Whom, answer: Result<PollResponse, Problem>) -> Result<(), String> {
+    pub(crate) fn on_answer(&mut self, to: Whom, answer: Result<PollResponse, Problem>) -> Result<(), String> {
         let index = to.worker;
         let Ok(mut answer) = answer else {
             self.set_timer(index, 300);
@@ -157,7 +157,7 @@ impl World {
         self.seen("outputs dropped");
     }
 
-    pub(super) fn on_relay(&mut self, whom: Whom, token: &str) -> Result<(), String> {
+    pub(crate) fn on_relay(&mut self, whom: Whom, token: &str) -> Result<(), String> {
         let worker = &mut self.workers[whom.worker];
         worker.relaying.remove(token);
         let id = worker.id;
