@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::program::TAG_VARIABLE;
 use gristmill_common::program::Command;
 use gristmill_common::{Fence, JobId, Stage, TaskName};
+
+use crate::program::{MapInput, MapTask, ReduceTask, TAG_VARIABLE};
 
 /// Variables that programs find as the worker has them.
 const PASSED: [&str; 17] = [
@@ -70,7 +71,24 @@ fn variable(property: &str) -> String {
     property.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
+    pub(super) fn of_map(task: &MapTask<'a>, directory: &'a Path) -> Self {
+        let input = match &task.input {
+            MapInput::Pieces { pieces, .. } => {
+                let first = pieces.first();
+                first.map(|piece| (piece.file.url.clone(), piece.start, piece.end - piece.start))
+            }
+            MapInput::Generated { .. } | MapInput::Part { .. } | MapInput::Fed { .. } => None,
+        };
+        let MapTask { job, name, fence, .. } = *task;
+        Self { job, name, fence, reduces: task.step.reduces, directory, input, tag: task.input.tag() }
+    }
+
+    pub(super) fn of_reduce(task: &ReduceTask<'_>, directory: &'a Path) -> Self {
+        let ReduceTask { job, name, fence, .. } = *task;
+        Self { job, name, fence, reduces: task.step.reduces, directory, input: None, tag: None }
+    }
+
     fn variables(&self, command: &Command) -> Vec<(String, String)> {
         let digits = self.job.hadoop_numbers();
         let (is_map, letter) = (self.name.stage == Stage::Map, if self.name.stage == Stage::Map { 'm' } else { 'r' });

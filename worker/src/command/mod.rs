@@ -85,6 +85,14 @@ impl CommandProgram {
         }
     }
 
+    fn set_up_map(&self, task: &MapTask<'_>, directory: &Path) -> Result<Setting, Reason> {
+        self.set_up(&Attempt::of_map(task, directory), Watch::new(&task.position, &task.cancel, &task.log))
+    }
+
+    fn set_up_reduce(&self, task: &ReduceTask<'_>, directory: &Path) -> Result<Setting, Reason> {
+        self.set_up(&Attempt::of_reduce(task, directory), Watch::new(&task.position, &task.cancel, &task.log))
+    }
+
     fn set_up(&self, attempt: &Attempt<'_>, watch: Watch) -> Result<Setting, Reason> {
         let directory = attempt.directory.to_owned();
         let made = match &self.trace {
@@ -171,25 +179,7 @@ impl Program for CommandProgram {
             return record_map(trace, &self.command, task);
         }
         let directory = self.directory();
-        let input = match &task.input {
-            MapInput::Pieces { pieces, .. } => {
-                let first = pieces.first();
-                first.map(|piece| (piece.file.url.clone(), piece.start, piece.end - piece.start))
-            }
-            MapInput::Generated { .. } | MapInput::Part { .. } | MapInput::Fed { .. } => None,
-        };
-        let attempt = Attempt {
-            job: task.job,
-            name: task.name,
-            fence: task.fence,
-            reduces: task.step.reduces,
-            directory: &directory,
-            input,
-            tag: task.input.tag(),
-        };
-        let watch =
-            Watch { position: Arc::clone(&task.position), cancel: Arc::clone(&task.cancel), log: task.log.clone() };
-        let setting = Arc::new(self.set_up(&attempt, watch)?);
+        let setting = Arc::new(self.set_up_map(&task, &directory)?);
         let counters = Arc::default();
         let done = run_map(&setting, task, &counters);
         // Before the caller looks: an attempt without output leaves its directory to nobody.
@@ -199,18 +189,7 @@ impl Program for CommandProgram {
 
     fn map_fed(&self, _: &[String], task: MapTask<'_>) -> Result<Box<dyn Feed>, Reason> {
         let directory = self.directory();
-        let attempt = Attempt {
-            job: task.job,
-            name: task.name,
-            fence: task.fence,
-            reduces: task.step.reduces,
-            directory: &directory,
-            input: None,
-            tag: None,
-        };
-        let watch =
-            Watch { position: Arc::clone(&task.position), cancel: Arc::clone(&task.cancel), log: task.log.clone() };
-        let setting = Arc::new(self.set_up(&attempt, watch)?);
+        let setting = Arc::new(self.set_up_map(&task, &directory)?);
         let counters = Arc::default();
         let shuffle = shuffle_of(&setting, &counters)?;
         let recorder = self.trace.as_ref().map(Trace::recorder).transpose()?;
@@ -232,19 +211,8 @@ impl Program for CommandProgram {
             return data::reduce(task, &mut StreamReduce::new(recorder, streaming)?, None::<&data::NoCombiner>);
         }
         let directory = self.directory();
-        let attempt = Attempt {
-            job: task.job,
-            name: task.name,
-            fence: task.fence,
-            reduces: task.step.reduces,
-            directory: &directory,
-            input: None,
-            tag: None,
-        };
-        let watch =
-            Watch { position: Arc::clone(&task.position), cancel: Arc::clone(&task.cancel), log: task.log.clone() };
         let peer = match &self.command.reducer {
-            Some(argv) => Some(self.set_up(&attempt, watch)?.start_traced(argv, false)?),
+            Some(argv) => Some(self.set_up_reduce(&task, &directory)?.start_traced(argv, false)?),
             None => None,
         };
         let mut reducer = StreamReduce::new(peer, streaming)?;

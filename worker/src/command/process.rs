@@ -48,6 +48,12 @@ pub(super) struct Watch {
     pub(super) log: AttemptLog,
 }
 
+impl Watch {
+    pub(super) fn new(position: &Arc<Position>, cancel: &Arc<AtomicBool>, log: &AttemptLog) -> Self {
+        Self { position: Arc::clone(position), cancel: Arc::clone(cancel), log: log.clone() }
+    }
+}
+
 /// One running program.
 pub(super) struct Process {
     shared: Arc<Shared>,
