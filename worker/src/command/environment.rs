@@ -160,7 +160,7 @@ mod tests {
             name: TaskName { step: 0, stage, index: 12 },
             fence: Fence(345),
             reduces: 7,
-            directory: Path::new("/work"),
+            directory: Path::new("/job"),
             input,
             tag: Some("orders"),
         };
@@ -186,18 +186,18 @@ mod tests {
             ("mapreduce_task_ismap", "true"),
             ("mapreduce_task_partition", "12"),
             ("mapred_task_partition", "12"),
-            ("mapreduce_task_output_dir", "/work"),
-            ("mapreduce_job_local_dir", "/work"),
+            ("mapreduce_task_output_dir", "/job"),
+            ("mapreduce_job_local_dir", "/job"),
             ("mapreduce_job_cache_files", "map.py,words.txt"),
             ("mapreduce_job_cache_archives", "model"),
-            ("mapreduce_job_cache_local_files", "/work/map.py,/work/words.txt"),
-            ("mapreduce_job_cache_local_archives", "/work/model"),
+            ("mapreduce_job_cache_local_files", "/job/map.py,/job/words.txt"),
+            ("mapreduce_job_cache_local_archives", "/job/model"),
             ("mapreduce_map_input_file", "store://in.txt"),
             ("map_input_file", "store://in.txt"),
             ("mapreduce_map_input_start", "5"),
             ("mapreduce_map_input_length", "60"),
             ("gristmill_input_tag", "orders"),
-            ("TMPDIR", "/work/tmp"),
+            ("TMPDIR", "/job/tmp"),
         ];
         for (name, value) in expected {
             assert_eq!(env.get(name).map(String::as_str), Some(value), "{name}");
