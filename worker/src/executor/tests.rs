@@ -81,6 +81,12 @@ impl Scripted {
         Self { url, coordinator, position, asked, dir, _runtime: runtime }
     }
 
+    /// Places outputs in a directory of its own.
+    fn outputs(&self, inbox: Option<Inbox>) -> Outputs {
+        let directory = self.dir.path().join("outputs");
+        Outputs { worker: WorkerId(Uuid::nil()), directory, jobs: BTreeSet::new(), inbox }
+    }
+
     fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("no panic").clone()
     }
@@ -134,9 +140,7 @@ fn no_content() -> Response {
 #[test]
 fn small_outputs_of_many_tasks_are_kept_as_files() {
     let scripted = Scripted::start(|_| no_content());
-    let directory = scripted.dir.path().join("outputs");
-    let mut outputs =
-        Outputs { worker: WorkerId(Uuid::nil()), directory: directory.clone(), jobs: BTreeSet::new(), inbox: None };
+    let mut outputs = scripted.outputs(None);
     let mut place = |grant: &GrantName, is_kept, tasks| {
         let path = scripted.dir.path().join("made");
         fs::write(&path, "small").expect("written");
@@ -153,7 +157,7 @@ fn small_outputs_of_many_tasks_are_kept_as_files() {
         assert_eq!(place(grant, is_kept, few), Location::Inline("c21hbGw=".into()));
     }
     assert_eq!(place(&map, false, many), Location::Worker(WorkerId(Uuid::nil())));
-    let kept = directory.join(output_name_in(&map, 3).expect("a name"));
+    let kept = scripted.dir.path().join("outputs").join(output_name_in(&map, 3).expect("a name"));
     assert_eq!(fs::read_to_string(kept).expect("kept"), "small");
     assert_eq!(place(&reduce, true, many), Location::Store);
     let asked = scripted.asked();
@@ -172,12 +176,7 @@ fn a_long_upload_and_a_slow_coordinator_are_signs_of_life() {
     let summary = RunSummary { records: 1, bytes: 2 << 20, ..RunSummary::default() };
     let grant = grant(Stage::Reduce);
     let made = part(&grant, &path, summary);
-    let mut outputs = Outputs {
-        worker: WorkerId(Uuid::nil()),
-        directory: scripted.dir.path().to_owned(),
-        jobs: BTreeSet::new(),
-        inbox: None,
-    };
+    let mut outputs = scripted.outputs(None);
     let before = scripted.position.snapshot().ticks;
     assert_eq!(outputs.place(&scripted.coordinator, &made).expect("placed").at, Location::Store);
     let ticks = scripted.position.snapshot().ticks - before;
@@ -192,12 +191,7 @@ fn a_part_that_was_cut_or_taken_away_before_it_was_sent_fails_the_attempt_at_onc
     let summary = RunSummary { records: 1, bytes: 2 << 20, ..RunSummary::default() };
     let grant = grant(Stage::Reduce);
     let made = part(&grant, &path, summary);
-    let mut outputs = Outputs {
-        worker: WorkerId(Uuid::nil()),
-        directory: scripted.dir.path().to_owned(),
-        jobs: BTreeSet::new(),
-        inbox: None,
-    };
+    let mut outputs = scripted.outputs(None);
     for left in [None, Some(0), Some(1 << 20), Some(3 << 20)] {
         if let Some(bytes) = left {
             fs::write(&path, vec![b'x'; bytes]).expect("written");
@@ -214,12 +208,7 @@ fn a_finished_part_is_laid_into_the_inbox_and_sent_where_nobody_looks_there() {
     let scripted = Scripted::start(move |number| if number == 1 { gone() } else { no_content() });
     let inbox = Inbox::of_store(&scripted.dir.path().join("store"));
     inbox.make_empty().expect("made");
-    let mut outputs = Outputs {
-        worker: WorkerId(Uuid::nil()),
-        directory: scripted.dir.path().to_owned(),
-        jobs: BTreeSet::new(),
-        inbox: Some(inbox.clone()),
-    };
+    let mut outputs = scripted.outputs(Some(inbox.clone()));
     let path = scripted.dir.path().join("made");
     let bytes = 20_000;
     let summary = RunSummary { records: 1, bytes, digest: 0xab, text_bytes: bytes };

@@ -43,6 +43,11 @@ fn next_step(budget: u64) -> PlannedStep {
     PlannedStep { fused: true, maps: 0, sort_budget_bytes: budget, fan_in: 3, ..step(3) }
 }
 
+/// The map that runs in the reduce before it, or apart from it.
+const MAP_BEHIND: TaskName = TaskName { step: 1, stage: Stage::Map, index: 4 };
+/// Of both.
+const FENCE: Fence = Fence(9);
+
 impl Bench {
     fn next<M: MapFunction + 'static, C: Accumulate>(
         &self,
@@ -50,43 +55,19 @@ impl Bench {
         mapper: M,
         combiner: Option<C>,
     ) -> Box<dyn Feed> {
-        let task = MapTask {
-            job: gristmill_common::JobId(uuid::Uuid::nil()),
-            name: TaskName { step: 1, stage: Stage::Map, index: 4 },
-            fence: Fence(9),
-            step,
-            input: MapInput::Fed { part: 4 },
-            output: &self.output(),
-            scratch: self.dir.path(),
-            packs: true,
-            position: Arc::clone(&self.position),
-            log: AttemptLog::default(),
-            cancel: Arc::clone(&self.cancel),
-            skips: &self.skips,
-        };
+        let task =
+            MapTask { name: MAP_BEHIND, fence: FENCE, ..self.map_task(step, MapInput::Fed { part: MAP_BEHIND.index }) };
         map_fed(task, mapper, combiner).expect("started")
     }
 
     fn reduce_into(&self, sections: Vec<Section>, next: Option<Box<dyn Feed>>) -> Result<TaskDone, Reason> {
-        let task = ReduceTask {
-            job: gristmill_common::JobId(uuid::Uuid::nil()),
-            name: TaskName { step: 0, stage: Stage::Reduce, index: 4 },
-            fence: Fence(9),
-            step: &step(1),
-            sections,
-            output: &self.output(),
-            next,
-            scratch: self.dir.path(),
-            position: Arc::clone(&self.position),
-            log: AttemptLog::default(),
-            cancel: Arc::clone(&self.cancel),
-            skips: &self.skips,
-        };
+        let (name, step) = (TaskName { step: 0, stage: Stage::Reduce, index: MAP_BEHIND.index }, step(1));
+        let task = ReduceTask { name, fence: FENCE, next, ..self.reduce_task(&step, sections) };
         reduce(task, &mut Lay, None::<&NoCombiner>)
     }
 
     fn bytes(&self) -> Option<Vec<u8>> {
-        std::fs::read(self.output()).ok()
+        std::fs::read(&self.output).ok()
     }
 }
 
@@ -101,21 +82,8 @@ fn apart<M: MapFunction, C: Accumulate>(
     let reduced = bench.reduce_into(section_of(records), None).expect("reduced");
     let text = if reduced.summary.records > 0 { text_of(&bench.run()) } else { String::new() };
     let bench = Bench::new();
-    let input = MapInput::Part { part: 4, text: Box::new(std::io::Cursor::new(text.into_bytes())) };
-    let task = MapTask {
-        job: gristmill_common::JobId(uuid::Uuid::nil()),
-        name: TaskName { step: 1, stage: Stage::Map, index: 4 },
-        fence: Fence(9),
-        step,
-        input,
-        output: &bench.output(),
-        scratch: bench.dir.path(),
-        packs: true,
-        position: Arc::clone(&bench.position),
-        log: AttemptLog::default(),
-        cancel: Arc::clone(&bench.cancel),
-        skips: &bench.skips,
-    };
+    let input = MapInput::Part { part: MAP_BEHIND.index, text: Box::new(std::io::Cursor::new(text.into_bytes())) };
+    let task = MapTask { name: MAP_BEHIND, fence: FENCE, ..bench.map_task(step, input) };
     let done = map(task, &mut mapper, combiner, write_tabbed).expect("mapped");
     (bench.bytes(), reduced, done)
 }

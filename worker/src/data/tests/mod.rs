@@ -89,6 +89,7 @@ pub(super) fn step(reduces: u32) -> PlannedStep {
 /// A directory for the files of one attempt.
 struct Bench {
     dir: tempfile::TempDir,
+    output: PathBuf,
     position: Arc<Position>,
     cancel: Arc<AtomicBool>,
     buffer_bytes: usize,
@@ -99,11 +100,44 @@ impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (position, cancel) = (Arc::new(Position::in_memory()), Arc::new(AtomicBool::new(false)));
-        Self { dir, position, cancel, buffer_bytes: 64, skips: Skips::none() }
+        let output = dir.path().join("output");
+        Self { dir, output, position, cancel, buffer_bytes: 64, skips: Skips::none() }
     }
 
-    fn output(&self) -> PathBuf {
-        self.dir.path().join("output")
+    /// An attempt of the first map.
+    fn map_task<'a>(&'a self, step: &'a PlannedStep, input: MapInput<'a>) -> MapTask<'a> {
+        MapTask {
+            job: gristmill_common::JobId(uuid::Uuid::nil()),
+            name: TaskName { step: 0, stage: Stage::Map, index: 0 },
+            fence: Fence(7),
+            step,
+            input,
+            output: &self.output,
+            scratch: self.dir.path(),
+            packs: true,
+            position: Arc::clone(&self.position),
+            log: AttemptLog::default(),
+            cancel: Arc::clone(&self.cancel),
+            skips: &self.skips,
+        }
+    }
+
+    /// An attempt of the first reduce.
+    fn reduce_task<'a>(&'a self, step: &'a PlannedStep, sections: Vec<Section>) -> ReduceTask<'a> {
+        ReduceTask {
+            job: gristmill_common::JobId(uuid::Uuid::nil()),
+            name: TaskName { step: 0, stage: Stage::Reduce, index: 0 },
+            fence: Fence(9),
+            step,
+            sections,
+            output: &self.output,
+            next: None,
+            scratch: self.dir.path(),
+            position: Arc::clone(&self.position),
+            log: AttemptLog::default(),
+            cancel: Arc::clone(&self.cancel),
+            skips: &self.skips,
+        }
     }
 
     fn map<M: MapFunction, C: Accumulate>(
@@ -124,20 +158,7 @@ impl Bench {
         mapper: &mut M,
         combiner: Option<C>,
     ) -> Result<TaskDone, Reason> {
-        let task = MapTask {
-            job: gristmill_common::JobId(uuid::Uuid::nil()),
-            name: TaskName { step: 0, stage: Stage::Map, index: 0 },
-            fence: Fence(7),
-            step,
-            input,
-            output: &self.output(),
-            scratch: self.dir.path(),
-            packs: true,
-            position: Arc::clone(&self.position),
-            log: AttemptLog::default(),
-            cancel: Arc::clone(&self.cancel),
-            skips,
-        };
+        let task = MapTask { skips, ..self.map_task(step, input) };
         map::map_with(task, mapper, combiner, write_tabbed, self.buffer_bytes)
     }
 
@@ -149,20 +170,8 @@ impl Bench {
         reducer: &mut R,
         combiner: Option<&C>,
     ) -> Result<TaskDone, Reason> {
-        let task = ReduceTask {
-            job: gristmill_common::JobId(uuid::Uuid::nil()),
-            name: TaskName { step: 0, stage: Stage::Reduce, index: partition },
-            fence: Fence(9),
-            step,
-            sections,
-            output: &self.output(),
-            next: None,
-            scratch: self.dir.path(),
-            position: Arc::clone(&self.position),
-            log: AttemptLog::default(),
-            cancel: Arc::clone(&self.cancel),
-            skips: &self.skips,
-        };
+        let name = TaskName { step: 0, stage: Stage::Reduce, index: partition };
+        let task = ReduceTask { name, ..self.reduce_task(step, sections) };
         reduce(task, reducer, combiner)
     }
 
@@ -171,7 +180,7 @@ impl Bench {
         let names: Vec<_> =
             std::fs::read_dir(self.dir.path()).expect("listed").map(|e| e.expect("entry").file_name()).collect();
         assert_eq!(names, ["output"], "nothing but the output is left");
-        let run = RunFile::open(std::fs::File::open(self.output()).expect("an output")).expect("a run");
+        let run = RunFile::open(std::fs::File::open(&self.output).expect("an output")).expect("a run");
         verify_run(&run).expect("a sound run");
         run
     }

@@ -103,7 +103,7 @@ fn records_of_a_program_that_cannot_say_where_it_failed_are_found_by_running_it_
     let files = Files::of(&[TEXT]);
     let bench = Bench::new();
     let run = |skips: &Skips| {
-        let _ = std::fs::remove_file(bench.output());
+        let _ = std::fs::remove_file(&bench.output);
         let input = MapInput::Pieces { pieces: files.whole(), inputs: &files };
         bench.map_with(skips, &step(1), input, &mut Late::default(), NONE)
     };
