@@ -46,8 +46,7 @@ fn returned_attempts_are_queued_again() {
     let mut world = World::new();
     world.job(2, 0);
     let mut worker = world.worker("h", 2);
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     world.forget();
     worker.request.running.remove(1);
     worker.request.returned.push(FenceRange::one(name.first_fence.plus(1)));
@@ -118,8 +117,7 @@ fn what_a_peer_makes_up_is_refused_and_breaks_nothing() {
     let mut world = World::new();
     world.job(4, 2);
     let mut worker = world.worker("h", 2);
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     world.forget();
     let wide = FenceRange { first: Fence(0), count: u32::MAX };
     worker.request.running.extend(vec![Running { fences: wide, progress_permille: Some(u16::MAX), status: None }; 3]);

@@ -33,8 +33,7 @@ fn a_waiting_job_says_why() {
 
     let mut able = world.worker("h", 1);
     able.request.about.roots = vec!["/data/".to_owned()];
-    let answer = world.answered(&mut able);
-    let name = able.grants(&answer)[0];
+    let name = world.granted(&mut able);
     let task = world.scheduler.explain(job, Some("m0".parse().unwrap())).unwrap().join("\n");
     assert!(task.starts_with("m0 runs: attempt a"), "{task}");
     let task = world.scheduler.explain(job, Some("r0".parse().unwrap())).unwrap().join("\n");
@@ -90,8 +89,7 @@ fn a_task_has_a_story() {
     let mut world = World::new();
     world.job(1, 0);
     let mut worker = world.worker("h", 1);
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     worker.failed(&name, boom());
     world.answered(&mut worker);
     let entries = (1..).zip(world.journal.clone()).map(|(seq, entry)| (seq, 0, entry));

@@ -4,8 +4,7 @@ use super::*;
 
 fn one_map_at_a_time(world: &mut World, worker: &mut Hand) -> GrantName {
     world.pass(limits::RETRY_BACKOFF_MAX_MS / 2);
-    let answer = world.answered(worker);
-    worker.grants(&answer)[0]
+    world.granted(worker)
 }
 
 #[test]
@@ -37,8 +36,7 @@ fn a_failure_counts_once_however_often_it_is_reported() {
     let mut world = World::new();
     world.job(1, 0);
     let mut worker = world.worker("h", 1);
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     world.forget();
     worker.failed(&name, boom());
     world.answered(&mut worker);
@@ -70,8 +68,7 @@ fn a_failure_waits_longer_each_time() {
     world.job(1, 0);
     let mut worker = world.worker("h", 1);
     for wait in [250, 500, 1_000] {
-        let answer = world.answered(&mut worker);
-        let name = worker.grants(&answer)[0];
+        let name = world.granted(&mut worker);
         worker.failed(&name, boom());
         world.answered(&mut worker);
         world.pass(wait - 1);
@@ -89,8 +86,7 @@ fn a_worker_that_cannot_run_a_task_leaves_it_to_others() {
     let (mut full, mut other) = (world.worker("h", 1), world.worker("g", 1));
     other.request.free_slots = 0;
     world.answered(&mut other);
-    let answer = world.answered(&mut full);
-    let name = full.grants(&answer)[0];
+    let name = world.granted(&mut full);
     full.request.free_slots = 0;
     full.failed(&name, Reason::Worker { message: "no space left on /tmp".to_owned() });
     world.answered(&mut full);
@@ -110,18 +106,15 @@ fn a_map_that_is_made_again_after_a_reduce_read_it_has_to_come_out_the_same() {
         let mut world = World::new();
         let job = world.job(1, 2);
         let mut worker = world.worker("h", 2);
-        let answer = world.answered(&mut worker);
-        let map = worker.grants(&answer)[0];
+        let map = world.granted(&mut worker);
         worker.done_here(&map);
-        let answer = world.answered(&mut worker);
-        let reduces = worker.grants(&answer)[0];
+        let reduces = world.granted(&mut worker);
         assert_eq!(reduces.tasks.count, 2);
         worker.report(&reduces, TaskRange::one(0), Ended::Done(made(Location::Nothing)));
         let name = TaskName { step: 0, stage: gristmill_common::Stage::Map, index: 0 };
         let lost = Reason::LostOutput { map: name, fence: map.first_fence, message: "bad checksum".to_owned() };
         worker.report(&reduces, TaskRange::one(1), Ended::Failed(lost));
-        let answer = world.answered(&mut worker);
-        let again = worker.grants(&answer)[0];
+        let again = world.granted(&mut worker);
         world.forget();
         let mut done = made(Location::Worker(worker.request.worker));
         done.output.digest = digest.to_owned();
@@ -141,17 +134,14 @@ fn a_lost_output_runs_its_map_again_and_the_older_report_cannot_win() {
     let mut world = World::new();
     let job = world.job(2, 1);
     let mut worker = world.worker("h", 2);
-    let answer = world.answered(&mut worker);
-    let maps = worker.grants(&answer)[0];
+    let maps = world.granted(&mut worker);
     worker.done_here(&maps);
-    let answer = world.answered(&mut worker);
-    let reduce = worker.grants(&answer)[0];
+    let reduce = world.granted(&mut worker);
     world.forget();
     let map = TaskName { step: 0, stage: gristmill_common::Stage::Map, index: 1 };
     let lost = Reason::LostOutput { map, fence: maps.first_fence.plus(1), message: "bad checksum".to_owned() };
     worker.failed(&reduce, lost.clone());
-    let answer = world.answered(&mut worker);
-    let again = worker.grants(&answer)[0];
+    let again = world.granted(&mut worker);
     assert_eq!(again.tasks, TaskRange::one(1));
     world.happened(&["failed", "reopened", "granted"]);
     worker.report(&maps, TaskRange::one(1), Ended::Done(made(Location::Worker(worker.request.worker))));
@@ -160,8 +150,7 @@ fn a_lost_output_runs_its_map_again_and_the_older_report_cannot_win() {
     let answer = world.answered(&mut worker);
     assert_eq!(verdicts(&answer), [Verdict::Superseded]);
     worker.done_here(&again);
-    let answer = world.answered(&mut worker);
-    let second = worker.grants(&answer)[0];
+    let second = world.granted(&mut worker);
     assert_eq!(second.generation.0, 1);
     world.happened(&["won", "granted"]);
     // The same complaint about the old attempt concerns nobody any more.

@@ -25,11 +25,9 @@ fn plan(world: &mut World, job: JobId) {
 fn reducing(world: &mut World) -> (JobId, Hand, GrantName) {
     let job = job(world);
     let mut worker = world.worker("h", 2);
-    let answer = world.answered(&mut worker);
-    let map = worker.grants(&answer)[0];
+    let map = world.granted(&mut worker);
     worker.done_here(&map);
-    let answer = world.answered(&mut worker);
-    let reduces = worker.grants(&answer)[0];
+    let reduces = world.granted(&mut worker);
     assert_eq!((reduces.step, reduces.stage, reduces.tasks.count), (0, Stage::Reduce, 2));
     world.forget();
     (job, worker, reduces)
@@ -40,8 +38,7 @@ fn the_reduces_behind_read_what_the_reduces_before_left() {
     let mut world = World::new();
     let (job, mut worker, reduces) = reducing(&mut world);
     worker.done(&reduces, Location::Store);
-    let answer = world.answered(&mut worker);
-    let last = worker.grants(&answer)[0];
+    let last = world.granted(&mut worker);
     assert_eq!((last.step, last.stage, last.generation), (1, Stage::Reduce, Generation(0)));
     let table = world.scheduler.outputs(&last).unwrap();
     let listed: Vec<_> = table.outputs.iter().map(|output| (output.map, output.fence, output.at.clone())).collect();
@@ -65,8 +62,7 @@ fn what_a_fused_reduce_left_and_the_store_lost_is_made_again() {
     let mut world = World::new();
     let (job, mut worker, reduces) = reducing(&mut world);
     worker.done(&reduces, Location::Store);
-    let answer = world.answered(&mut worker);
-    let last = worker.grants(&answer)[0];
+    let last = world.granted(&mut worker);
     world.forget();
     let made = TaskName { step: 0, stage: Stage::Reduce, index: 1 };
     let reason = |fence| Reason::LostOutput { map: made, fence, message: "no such file".to_owned() };
@@ -77,8 +73,7 @@ fn what_a_fused_reduce_left_and_the_store_lost_is_made_again() {
     assert_eq!((again.step, again.stage, again.tasks), (0, Stage::Reduce, TaskRange::one(1)));
     assert_eq!(world.scheduler.trouble((job, made)).lost_outputs, 1, "a loss counts once");
     worker.done(&again, Location::Store);
-    let answer = world.answered(&mut worker);
-    let last = worker.grants(&answer)[0];
+    let last = world.granted(&mut worker);
     assert_eq!((last.step, last.generation), (1, Generation(1)), "tables of before are old");
     assert_eq!(world.scheduler.outputs(&last).unwrap().generation, Generation(1));
     world.forget();
@@ -112,12 +107,10 @@ fn the_executable_of_the_map_behind_is_pinned_with_the_reduce() {
     assert!(lines.contains("no program `other`") && lines.contains("\"fuse\": false"), "{lines}");
     let mut worker = world.worker("h", 2);
     worker.request.about.programs.push("other".to_owned());
-    let answer = world.answered(&mut worker);
-    let map = worker.grants(&answer)[0];
+    let map = world.granted(&mut worker);
     world.happened(&["program_pinned", "granted"]);
     worker.done(&map, Location::Nothing);
-    let answer = world.answered(&mut worker);
-    let reduces = worker.grants(&answer)[0];
+    let reduces = world.granted(&mut worker);
     let entries = world.happened(&["won", "program_pinned", "granted"]);
     assert!(matches!(&entries[1], Entry::ProgramPinned { step: 1, .. }), "{entries:?}");
     let lines = world.scheduler.explain(job, None).unwrap().join("\n");
@@ -144,8 +137,7 @@ fn a_reduce_that_read_a_fused_win_which_the_journal_lost_cannot_win() {
     let (_, mut worker, reduces) = reducing(&mut world);
     worker.done(&reduces, Location::Store);
     let durable = world.journal.len();
-    let answer = world.answered(&mut worker);
-    let last = worker.grants(&answer)[0];
+    let last = world.granted(&mut worker);
     let lost = world.journal.len() - durable;
     world.restart(lost);
     worker.request.running.clear();

@@ -89,8 +89,7 @@ fn higher_priority_goes_first_and_then_who_came_first() {
     let mut worker = world.worker("h", 1);
     let mut order = Vec::new();
     for _ in 0..3 {
-        let answer = world.answered(&mut worker);
-        let name = worker.grants(&answer)[0];
+        let name = world.granted(&mut worker);
         order.push(name.job);
         worker.done(&name, Location::Nothing);
     }
@@ -118,8 +117,7 @@ fn a_cancelled_job_takes_its_attempts_back_and_can_be_removed() {
     let mut world = World::new();
     let job = world.job(2, 0);
     let mut worker = world.worker("h", 1);
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     refused(world.tell(Command::RemoveJob { job }), Code::Conflict);
     world.tell(Command::CancelJob { job });
     world.forget();
@@ -245,8 +243,7 @@ fn a_job_whose_last_word_was_lost_is_not_stuck() {
         let job = world.submit_spec(JobSpec { attempts: 1, on_failed_task: OnFailedTask::Continue, ..spec(1) });
         world.plan(job, &[(1, 0)]);
         let mut worker = world.worker("h", 1);
-        let answer = world.answered(&mut worker);
-        let map = worker.grants(&answer)[0];
+        let map = world.granted(&mut worker);
         if fails {
             worker.failed(&map, boom());
         } else {

@@ -5,8 +5,7 @@ fn a_lease_that_ends_gives_the_task_to_another_and_the_late_report_still_wins() 
     let mut world = World::new();
     world.job(1, 0);
     let (mut slow, mut other) = (world.worker("h", 1), world.worker("g", 1));
-    let answer = world.answered(&mut slow);
-    let name = slow.grants(&answer)[0];
+    let name = world.granted(&mut slow);
     world.forget();
     world.pass(limits::LEASE_MS - 1);
     world.happened(&[]);
@@ -58,8 +57,7 @@ fn a_new_process_takes_over_at_once_and_only_what_was_begun_is_counted() {
     let job = world.job(8, 0);
     let mut worker = world.worker("h", 1);
     worker.request.free_slots = 4;
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     assert_eq!(name.tasks.count, 4);
     world.forget();
     worker.done(&GrantName { tasks: TaskRange::one(0), ..name }, Location::Nothing);
@@ -80,8 +78,7 @@ fn after_a_restart_what_workers_still_run_is_adopted() {
     let mut world = World::new();
     world.job(4, 0);
     let mut worker = world.worker("h", 2);
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     world.restart(0);
     worker.request.running.pop();
     let answer = world.answered(&mut worker);
@@ -120,8 +117,7 @@ fn a_report_whose_grant_was_lost_with_the_tail_still_wins() {
     let pinned = worker.tokens.len();
     assert_eq!(pinned, 1);
     worker.request.free_slots = 1;
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     world.restart(1);
     worker.done(&name, Location::Nothing);
     worker.request.free_slots = 0;
@@ -136,8 +132,7 @@ fn an_attempt_of_before_the_executable_was_pinned_cannot_win() {
     let mut world = World::new();
     world.job(1, 0);
     let mut worker = world.worker("h", 1);
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     // Both the pin and the grant are lost; another build may pin the step now.
     world.restart(2);
     let mut other = world.worker("h", 1);

@@ -185,6 +185,12 @@ impl World {
         }
     }
 
+    /// The next poll, and the first grant of its answer.
+    pub(super) fn granted(&mut self, hand: &mut Hand) -> GrantName {
+        let answer = self.answered(hand);
+        hand.grants(&answer)[0]
+    }
+
     /// A parked poll looked at again, which is answered.
     pub(super) fn resumed(&mut self, hand: &mut Hand) -> PollResponse {
         match self.tell(Command::ResumePoll { session: hand.request.session, expired: false }) {

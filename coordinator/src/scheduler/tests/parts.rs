@@ -15,11 +15,9 @@ fn lose(world: &mut World, job: JobId, step: u16, index: u32) -> Reply {
 fn committing(world: &mut World) -> (JobId, Hand, GrantName) {
     let job = world.job(1, 1);
     let mut worker = world.worker("h", 1);
-    let answer = world.answered(&mut worker);
-    let map = worker.grants(&answer)[0];
+    let map = world.granted(&mut worker);
     worker.done_here(&map);
-    let answer = world.answered(&mut worker);
-    let reduce = worker.grants(&answer)[0];
+    let reduce = world.granted(&mut worker);
     worker.done(&reduce, Location::Store);
     worker.request.free_slots = 0;
     world.answered(&mut worker);
@@ -80,11 +78,9 @@ fn a_part_of_an_earlier_step_is_made_again_and_later_wins_stay() {
     let job = world.submit_spec(spec(2));
     world.plan(job, &[(2, 0), (2, 0)]);
     let mut worker = world.worker("h", 2);
-    let answer = world.answered(&mut worker);
-    let first = worker.grants(&answer)[0];
+    let first = world.granted(&mut worker);
     worker.done(&first, Location::Store);
-    let answer = world.answered(&mut worker);
-    let second = worker.grants(&answer)[0];
+    let second = world.granted(&mut worker);
     assert_eq!(second.step, 1);
     worker.report(&second, TaskRange::one(0), Ended::Done(made(Location::Store)));
     worker.request.free_slots = 0;
@@ -118,8 +114,7 @@ fn a_part_that_is_lost_too_often_fails_its_job() {
     let mut worker = world.worker("h", 1);
     for lost in 1..=limits::LOST_OUTPUTS {
         worker.request.free_slots = 1;
-        let answer = world.answered(&mut worker);
-        let map = worker.grants(&answer)[0];
+        let map = world.granted(&mut worker);
         worker.done(&map, Location::Store);
         worker.request.free_slots = 0;
         world.answered(&mut worker);
@@ -164,8 +159,7 @@ fn an_output_in_a_report_has_to_be_what_is_said_of_it() {
     let mut world = World::new();
     world.job(2, 0);
     let mut worker = world.worker("h", 2);
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     let fence = name.first_fence;
     let change = |change: &dyn Fn(&mut Output)| {
         let mut done = part(fence);

@@ -5,12 +5,23 @@ use super::*;
 
 /// Two workers on two hosts, each with one of the two map outputs.
 fn split_world() -> (World, Hand, Hand, [GrantName; 2]) {
+    halves(|_| None)
+}
+
+/// As [`split_world`], where both workers serve their outputs.
+fn serving_world() -> (World, Hand, Hand, [GrantName; 2]) {
+    halves(|byte| {
+        let (url, pin, key) = (format!("https://{byte}"), Digest([byte; 32]), ShuffleKey::new([byte; 32]));
+        Some(ShuffleAddress { url, pin, key })
+    })
+}
+
+fn halves(serving: impl Fn(u8) -> Option<ShuffleAddress>) -> (World, Hand, Hand, [GrantName; 2]) {
     let mut world = World::new();
     world.job(2, 1);
     let (mut a, mut b) = (world.worker("host a", 1), world.worker("host b", 1));
-    let first = world.answered(&mut a);
-    let second = world.answered(&mut b);
-    let names = [a.grants(&first)[0], b.grants(&second)[0]];
+    (a.request.about.shuffle, b.request.about.shuffle) = (serving(1), serving(2));
+    let names = [world.granted(&mut a), world.granted(&mut b)];
     a.done_here(&names[0]);
     a.request.free_slots = 0;
     world.answered(&mut a);
@@ -39,8 +50,7 @@ fn outputs_are_relayed_to_those_who_cannot_reach_them() {
     world.tell(Command::StoreOutput { job, step, map: 0, fence });
     world.tell(Command::StoreOutput { job, step, map: 0, fence });
     world.happened(&["output_stored"]);
-    let answer = world.answered(&mut b);
-    let reduce = b.grants(&answer)[0];
+    let reduce = world.granted(&mut b);
     let outputs = world.scheduler.outputs(&reduce).unwrap().outputs;
     assert_eq!(outputs[0].at, [Location::Worker(a.request.worker), Location::Store]);
     world.happened(&["granted"]);
@@ -95,13 +105,11 @@ fn an_output_that_proves_unreachable_is_relayed_after_all() {
     let mut world = World::new();
     world.job(1, 1);
     let (mut a, mut b) = (world.worker("same text", 1), world.worker("same text", 1));
-    let answer = world.answered(&mut a);
-    let map = a.grants(&answer)[0];
+    let map = world.granted(&mut a);
     a.done_here(&map);
     a.request.free_slots = 0;
     world.answered(&mut a);
-    let answer = world.answered(&mut b);
-    let reduce = b.grants(&answer)[0];
+    let reduce = world.granted(&mut b);
     world.forget();
     let name = TaskName { step: 0, stage: gristmill_common::Stage::Map, index: 0 };
     b.failed(&reduce, Reason::Unreachable { map: name, fence: map.first_fence });
@@ -154,31 +162,11 @@ fn who_leaves_relays_first() {
     assert!(answer.relay.is_empty(), "it may leave");
 }
 
-/// As [`split_world`], where both workers serve their outputs.
-fn serving_world() -> (World, Hand, Hand, [GrantName; 2]) {
-    let mut world = World::new();
-    world.job(2, 1);
-    let (mut a, mut b) = (world.worker("host a", 1), world.worker("host b", 1));
-    for (hand, byte) in [(&mut a, 1), (&mut b, 2)] {
-        let (url, pin, key) = (format!("https://{byte}"), Digest([byte; 32]), ShuffleKey::new([byte; 32]));
-        hand.request.about.shuffle = Some(ShuffleAddress { url, pin, key });
-    }
-    let first = world.answered(&mut a);
-    let second = world.answered(&mut b);
-    let names = [a.grants(&first)[0], b.grants(&second)[0]];
-    a.done_here(&names[0]);
-    a.request.free_slots = 0;
-    world.answered(&mut a);
-    world.forget();
-    (world, a, b, names)
-}
-
 #[test]
 fn workers_that_serve_each_other_never_relay() {
     let (mut world, a, mut b, names) = serving_world();
     b.done_here(&names[1]);
-    let answer = world.answered(&mut b);
-    let reduce = b.grants(&answer)[0];
+    let reduce = world.granted(&mut b);
     world.happened(&["won", "granted"]);
     let holders = world.scheduler.holders(&reduce);
     let at_a = &holders[&a.request.worker];
@@ -193,8 +181,7 @@ fn workers_that_serve_each_other_never_relay() {
 fn what_cannot_be_fetched_from_a_worker_is_relayed() {
     let (mut world, mut a, mut b, names) = serving_world();
     b.done_here(&names[1]);
-    let answer = world.answered(&mut b);
-    let reduce = b.grants(&answer)[0];
+    let reduce = world.granted(&mut b);
     let map = names[0].task(names[0].tasks.first);
     b.failed(&reduce, Reason::Unreachable { map, fence: names[0].first_fence });
     let answer = world.answered(&mut b);

@@ -10,8 +10,7 @@ use super::*;
 fn failed_halfway(world: &mut World) -> (JobId, Hand, GrantName) {
     let job = world.job(2, 1);
     let mut worker = world.worker("h", 2);
-    let answer = world.answered(&mut worker);
-    let maps = worker.grants(&answer)[0];
+    let maps = world.granted(&mut worker);
     let mut done = made(Location::Worker(worker.request.worker));
     done.counters.insert("lines".to_owned(), 7);
     worker.request.holds.push(job);
@@ -44,8 +43,7 @@ fn a_retried_job_runs_what_is_not_won_and_counts_failures_anew() {
     assert_eq!((again.stage, again.tasks), (Stage::Map, TaskRange::one(1)));
     assert_eq!(world.scheduler.tasks(job, TaskFilter::default(), None, 10).unwrap().tasks[1].failures, 0);
     worker.done_here(&again);
-    let answer = world.answered(&mut worker);
-    let reduce = worker.grants(&answer)[0];
+    let reduce = world.granted(&mut worker);
     worker.done(&reduce, Location::Nothing);
     world.answered(&mut worker);
     world.happened(&["granted", "won", "granted", "won", "commit_started"]);
@@ -117,16 +115,13 @@ fn counters_of_a_task_that_runs_again_count_once() {
         Ended::Done(done)
     };
     worker.request.holds.push(job);
-    let answer = world.answered(&mut worker);
-    let map = worker.grants(&answer)[0];
+    let map = world.granted(&mut worker);
     let outcome = counting(&worker);
     worker.report(&map, map.tasks, outcome);
-    let answer = world.answered(&mut worker);
-    let reduce = worker.grants(&answer)[0];
+    let reduce = world.granted(&mut worker);
     let name = TaskName { step: 0, stage: Stage::Map, index: 0 };
     worker.failed(&reduce, Reason::LostOutput { map: name, fence: map.first_fence, message: "gone".to_owned() });
-    let answer = world.answered(&mut worker);
-    let again = worker.grants(&answer)[0];
+    let again = world.granted(&mut worker);
     assert_eq!(again.stage, Stage::Map);
     let outcome = counting(&worker);
     worker.report(&again, again.tasks, outcome);
@@ -151,8 +146,7 @@ fn what_was_given_up_runs_again_and_what_was_won_does_not() {
     world.plan(job, &[(4, 2)]);
     let mut worker = world.worker("h", 1);
     for fails in [true, false, true, false] {
-        let answer = world.answered(&mut worker);
-        let map = worker.grants(&answer)[0];
+        let map = world.granted(&mut worker);
         if fails {
             worker.failed(&map, boom());
         } else {

@@ -23,8 +23,7 @@ fn job(world: &mut World, shape: (u32, u32), change: impl FnOnce(&mut JobSpec)) 
 
 fn fail_once(world: &mut World, worker: &mut Hand, reason: Reason) -> GrantName {
     world.pass(limits::RETRY_BACKOFF_MAX_MS);
-    let answer = world.answered(worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(worker);
     world.forget();
     worker.failed(&name, reason);
     world.answered(worker);
@@ -55,8 +54,7 @@ fn a_record_that_fails_twice_is_left_out_and_stays_so() {
 
     world.pass(limits::RETRY_BACKOFF_MAX_MS);
     worker.reborn(&mut world);
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     let made_up = Skipped { at: at(8).unwrap(), why: String::new(), by_reader: false };
     let done = Done { skipped: vec![skipped, made_up], ..made(Location::Worker(worker.request.worker)) };
     worker.request.holds.push(job);
@@ -131,20 +129,16 @@ fn made_again_differently(policy: OnNondeterminism) -> (World, JobId, Hand) {
     let id = job(&mut world, (2, 2), |spec| spec.on_nondeterminism = policy);
     let mut worker = world.worker("h", 1);
     for _ in 0..2 {
-        let answer = world.answered(&mut worker);
-        let name = worker.grants(&answer)[0];
+        let name = world.granted(&mut worker);
         worker.done_here(&name);
     }
-    let answer = world.answered(&mut worker);
-    let first = worker.grants(&answer)[0];
+    let first = world.granted(&mut worker);
     worker.done(&first, Location::Store);
-    let answer = world.answered(&mut worker);
-    let second = worker.grants(&answer)[0];
+    let second = world.granted(&mut worker);
     let fence = world.scheduler.outputs(&second).unwrap().outputs[0].fence;
     let map = gristmill_common::TaskName { step: 0, stage: Stage::Map, index: 0 };
     worker.failed(&second, Reason::LostOutput { map, fence, message: "gone".to_owned() });
-    let answer = world.answered(&mut worker);
-    let again = worker.grants(&answer)[0];
+    let again = world.granted(&mut worker);
     assert_eq!(again.stage, Stage::Map);
     world.forget();
     let mut done = made(Location::Worker(worker.request.worker));
@@ -168,8 +162,7 @@ fn a_retry_after_another_output_mixes_nothing() {
     let (mut world, id, mut worker) = made_again_differently(OnNondeterminism::Fail);
     assert!(matches!(world.tell(Command::RetryJob { job: id }), Reply::Done));
     for reduce in 0..2 {
-        let answer = world.answered(&mut worker);
-        let name = worker.grants(&answer)[0];
+        let name = world.granted(&mut worker);
         assert_eq!((name.stage, name.tasks), (Stage::Reduce, TaskRange::one(reduce)), "also the one that had won");
         worker.done(&name, Location::Store);
     }
@@ -207,12 +200,10 @@ fn a_reduce_that_read_a_win_which_the_journal_lost_cannot_win() {
     let mut world = World::new();
     world.job(1, 1);
     let (mut first, mut second) = (world.worker("h", 1), world.worker("h", 1));
-    let answer = world.answered(&mut first);
-    let map = first.grants(&answer)[0];
+    let map = world.granted(&mut first);
     first.done_here(&map);
     let durable = world.journal.len();
-    let answer = world.answered(&mut first);
-    let reduce = first.grants(&answer)[0];
+    let reduce = world.granted(&mut first);
     // The win and the grant that depended on it are lost; another attempt of the map wins.
     let lost = world.journal.len() - durable;
     world.restart(lost);
@@ -226,8 +217,7 @@ fn a_reduce_that_read_a_win_which_the_journal_lost_cannot_win() {
     assert_eq!(verdicts(&answer), [Verdict::Superseded], "what it read is not known");
     first.request.seq = early.request.seq;
     world.pass(config().lease_ms);
-    let answer = world.answered(&mut second);
-    let again = second.grants(&answer)[0];
+    let again = world.granted(&mut second);
     let mut done = made(Location::Worker(second.request.worker));
     done.output.digest = "0f".to_owned();
     second.request.holds.push(again.job);
@@ -247,8 +237,7 @@ fn results_that_overlap_in_one_poll_are_looked_at_once() {
     let mut world = World::new();
     let id = job(&mut world, (3, 0), |_| {});
     let mut worker = world.worker("h", 3);
-    let answer = world.answered(&mut worker);
-    let name = worker.grants(&answer)[0];
+    let name = world.granted(&mut worker);
     assert_eq!(name.tasks.count, 3);
     let token = secret().sign(&name);
     let result = |tasks| TaskResult { tasks, outcome: Ended::Failed(boom()) };
