@@ -189,6 +189,9 @@ pub const FAN_IN: u32 = 64;
 pub const SAMPLES: u64 = 512;
 /// Bytes read at each of them.
 pub const SAMPLE_BYTES: u64 = 8 << 10;
+/// First bytes of a csv file that are read for the names in its header, where a step names columns: a header is rarely longer,
+/// and of one that is the names are not checked.
+pub const HEADER_BYTES: u64 = 1 << 20;
 /// Records taken from each of them: short ones must not fill the memory.
 pub const SAMPLE_RECORDS: usize = 128;
 /// A split point of a sort, in bytes; what is cut off only makes parts a little less equal.

@@ -68,6 +68,11 @@ pub enum Reason {
         /// The record.
         at: Option<Place>,
     },
+    /// The program does not take the arguments of its step.
+    BadArguments {
+        /// What is wrong with them.
+        message: String,
+    },
     /// The input is not what was planned: another size or modification time.
     InputChanged {
         /// Which file, and what changed.
@@ -121,6 +126,7 @@ impl Reason {
             | Self::TimedOut { .. }
             | Self::OutOfMemory { .. }
             | Self::Limit { .. }
+            | Self::BadArguments { .. }
             | Self::InputChanged { .. }
             | Self::InputUnreadable { .. }
             | Self::BadRecord { .. } => true,
@@ -131,7 +137,7 @@ impl Reason {
     /// Says whether another attempt must end the same way, so that none is made.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::InputChanged { .. } | Self::BadRecord { .. })
+        matches!(self, Self::BadArguments { .. } | Self::InputChanged { .. } | Self::BadRecord { .. })
     }
 
     /// Adds the record that user code was given, where the reason names none.
@@ -162,9 +168,11 @@ impl Reason {
             | Self::Limit { at, .. }
             | Self::InputUnreadable { at, .. }
             | Self::BadRecord { at, .. } => Some(at),
-            Self::InputChanged { .. } | Self::LostOutput { .. } | Self::Unreachable { .. } | Self::Worker { .. } => {
-                None
-            }
+            Self::BadArguments { .. }
+            | Self::InputChanged { .. }
+            | Self::LostOutput { .. }
+            | Self::Unreachable { .. }
+            | Self::Worker { .. } => None,
         }
     }
 
@@ -180,9 +188,11 @@ impl Reason {
             | Self::Limit { at, .. }
             | Self::InputUnreadable { at, .. }
             | Self::BadRecord { at, .. } => at.as_ref(),
-            Self::InputChanged { .. } | Self::LostOutput { .. } | Self::Unreachable { .. } | Self::Worker { .. } => {
-                None
-            }
+            Self::BadArguments { .. }
+            | Self::InputChanged { .. }
+            | Self::LostOutput { .. }
+            | Self::Unreachable { .. }
+            | Self::Worker { .. } => None,
         }
     }
 }
@@ -196,6 +206,7 @@ impl fmt::Display for Reason {
             Self::TimedOut { after_ms, .. } => write!(f, "timed out: no progress for {after_ms} ms")?,
             Self::OutOfMemory { message, .. } => write!(f, "out of memory: {message}")?,
             Self::Limit { message, .. } => write!(f, "limit: {message}")?,
+            Self::BadArguments { message } => write!(f, "bad arguments: {message}")?,
             Self::InputChanged { message } => write!(f, "input changed: {message}")?,
             Self::InputUnreadable { message, .. } => write!(f, "input unreadable: {message}")?,
             Self::BadRecord { message, .. } => write!(f, "bad record: {message}")?,

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use super::input::check_inputs;
 use super::{Input, JOIN, JobSpec, LEFT, OnBadRecord, RIGHT, StepSpec};
+use crate::columns::{self, Column};
 use crate::format::InputFormat;
 use crate::limits;
 use crate::order::SortKey;
@@ -30,9 +31,14 @@ impl JobSpec {
                               output in a job of its own";
                 return Err(Problem::at(format!("/steps/{index}/order"), detail));
             }
+            if !step.columns.is_empty() && index > 0 {
+                let detail = "only a first step reads files, whose columns are known";
+                return Err(Problem::at(format!("/steps/{index}/columns"), detail));
+            }
         }
         self.check_format()?;
         self.check_order()?;
+        self.check_columns()?;
         self.check_join()?;
         self.split.check()?;
         between("/priority", Some(i64::from(self.priority)), -1000, 1000)?;
@@ -100,6 +106,39 @@ impl JobSpec {
             }
             SortKey::Record | SortKey::Bytes(_) | SortKey::Fields { .. } | SortKey::Columns(_) => Ok(()),
         }
+    }
+
+    /// Returns the columns that the first step looks for, with the pointer to them.
+    #[must_use]
+    pub fn sought_columns(&self) -> Option<(&'static str, &[Column])> {
+        let step = self.steps.first()?;
+        match step.order.as_deref().map(|order| &order.key) {
+            Some(SortKey::Columns(columns)) => Some(("/steps/0/order/key/columns", columns)),
+            Some(SortKey::Record | SortKey::Bytes(_) | SortKey::Fields { .. }) | None => {
+                (!step.columns.is_empty()).then_some(("/steps/0/columns", step.columns.as_slice()))
+            }
+        }
+    }
+
+    /// Refuses columns that no record of the format has.
+    fn check_columns(&self) -> Result<(), Problem> {
+        let Some((at, columns)) = self.sought_columns() else { return Ok(()) };
+        columns::check(columns, at)?;
+        if !self.input_format.is_json() {
+            let word = self.input_format.word();
+            return Err(Problem::at(
+                at,
+                format!("records of `{word}` have no columns here: only what is given as JSON has"),
+            ));
+        }
+        let name = columns.iter().find_map(|column| column.name.as_ref());
+        if let (InputFormat::Csv(csv), Some(name)) = (&self.input_format, name)
+            && !csv.header
+        {
+            let hint = "say that the first row names them (`\"header\": true`, --header), or give its number";
+            return Err(Problem::at(at, format!("rows of csv without a header have no column `{name}`: {hint}")));
+        }
+        Ok(())
     }
 
     /// Refuses a join that has not both sides, or no fields: it would succeed with a result that is silently wrong.

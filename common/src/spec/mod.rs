@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::input::{Generated, Input, Split, Tagged};
 pub use self::output::OutputSpec;
-pub use self::step::{Executable, JOIN, LEFT, RIGHT, SORT, StepSpec};
+pub use self::step::{Executable, JOIN, LEFT, RIGHT, SORT, StepSpec, TOP_K};
 use crate::absent::{is_default, is_yes, yes};
 use crate::format::InputFormat;
 use crate::limits;

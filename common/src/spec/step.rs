@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::between;
 use crate::absent::{is_yes, yes};
+use crate::columns::Column;
 use crate::digest::Digest;
 use crate::limits;
 use crate::order::TotalOrder;
@@ -12,6 +13,9 @@ use crate::program::{Command, Program, Wasm};
 
 /// The ready-made program that takes an order.
 pub const SORT: &str = "sort";
+
+/// The ready-made program that finds the best lines, in one reduce task.
+pub const TOP_K: &str = "top-k";
 
 /// The ready-made program that reads two inputs, told apart by their tags.
 pub const JOIN: &str = "join";
@@ -38,7 +42,7 @@ pub struct StepSpec {
     /// Which executable may run it: a SHA-256, or `any`. Absent: the first worker that is granted a task pins its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable: Option<Executable>,
-    /// Reduce tasks; 4 when absent.
+    /// Reduce tasks; 4 when absent, of the ready-made `top-k` 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u32>,
     /// Whether the program's combiner is used, if it has one.
@@ -50,6 +54,10 @@ pub struct StepSpec {
     /// The order of all records, for the ready-made `sort`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Box<TotalOrder>>,
+    /// Columns that the program looks for in records of csv or Parquet: a job is refused when it is planned if a file lacks one.
+    /// Those of an `order` are looked for anyway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<Column>,
     /// Whether its maps may run in the reduce tasks of the step before, where the plan finds that they can.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub fuse: bool,
@@ -113,6 +121,7 @@ impl StepSpec {
             combine: true,
             reduce: true,
             order: None,
+            columns: Vec::new(),
             fuse: true,
         }
     }
@@ -126,7 +135,9 @@ impl StepSpec {
     /// Returns the number of reduce tasks, 0 for a map-only step.
     #[must_use]
     pub fn reduces(&self) -> u32 {
-        if self.reduce { self.partitions.unwrap_or(limits::DEFAULT_PARTITIONS) } else { 0 }
+        let is_top = self.native.as_deref() == Some(TOP_K);
+        let default = if is_top { 1 } else { limits::DEFAULT_PARTITIONS };
+        if self.reduce { self.partitions.unwrap_or(default) } else { 0 }
     }
 
     pub(super) fn check(&self, at: &str) -> Result<(), Problem> {
@@ -150,8 +161,23 @@ impl StepSpec {
                 return Err(Problem::at(format!("{at}/order"), detail));
             }
         }
+        self.check_ready_made(at)?;
         if !self.reduce && self.partitions.is_some() {
             return Err(Problem::at(format!("{at}/partitions"), "a step without a reduce stage has no partitions"));
+        }
+        Ok(())
+    }
+
+    /// Refuses what ready-made programs could only fail at, or make a result of that is silently wrong.
+    fn check_ready_made(&self, at: &str) -> Result<(), Problem> {
+        if self.native.as_deref() == Some(SORT) && self.order.is_none() {
+            let hint = "{} is one, by whole records; {\"key\": {\"bytes\": 10}} another";
+            return Err(Problem::at(at, format!("the ready-made `sort` needs an `order`: {hint}")));
+        }
+        if self.native.as_deref() == Some(TOP_K) && self.partitions.is_some_and(|partitions| partitions > 1) {
+            let detail =
+                "the ready-made `top-k` finds the best of all lines in one reduce task: leave `partitions` out";
+            return Err(Problem::at(format!("{at}/partitions"), detail));
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ fn the_least_spec_has_the_defaults() {
         JobSpec::new("count", vec![Input::Url("store://a".into())], vec![StepSpec::native("word-count")])
     );
     assert_eq!(least.steps[0].reduces(), limits::DEFAULT_PARTITIONS);
+    assert_eq!(StepSpec::native(TOP_K).reduces(), 1, "more than one would each print their best");
 }
 
 #[test]
@@ -110,6 +111,16 @@ fn every_mistake_is_named_with_its_pointer() {
             "/steps/0/order/key/fields",
         ),
         (r#"{"steps":[{"native":"sort","order":{}}],"input_format":{"whole_file":{}}}"#, "/steps/0/order"),
+        (r#"{"steps":[{"native":"sort"}]}"#, "/steps/0"),
+        (r#"{"steps":[{"native":"top-k","partitions":2}]}"#, "/steps/0/partitions"),
+        (
+            r#"{"steps":[{"native":"sort","order":{"key":{"columns":[{"name":"a"}]}}}],"input_format":{"csv":{}}}"#,
+            "/steps/0/order/key/columns",
+        ),
+        (r#"{"steps":[{"native":"a","columns":[{"name":"a"}]}],"input_format":{"csv":{}}}"#, "/steps/0/columns"),
+        (r#"{"steps":[{"native":"a","columns":[{"name":"a"}]}]}"#, "/steps/0/columns"),
+        (r#"{"steps":[{"native":"a","columns":[{}]}],"input_format":{"ndjson":{}}}"#, "/steps/0/columns/0"),
+        (r#"{"steps":[{"native":"a"},{"native":"b","columns":[{"name":"a"}]}]}"#, "/steps/1/columns"),
         (r#"{"colour":"red"}"#, "/colour"),
     ];
     for (change, pointer) in cases {

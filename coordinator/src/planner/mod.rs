@@ -7,10 +7,12 @@
 mod columns;
 mod cuts;
 mod fusion;
+mod headers;
 mod inputs;
 mod lines;
 mod packed;
 mod ranges;
+mod replaced;
 mod sample;
 mod sampled;
 mod zstd_frames;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 
 use gristmill_common::format::InputFormat;
 use gristmill_common::order::PlannedOrder;
-use gristmill_common::output::OutputCompression;
+use gristmill_common::output::{OutputCompression, OutputFormat};
 use gristmill_common::plan::{PartForm, PinnedFile, Plan, PlanHead, PlanSummary, PlannedStep, Splits, Written};
 use gristmill_common::program::Kind;
 use gristmill_common::spec::{Generated, Input, OnBadRecord, StepSpec};
@@ -51,6 +53,8 @@ pub async fn plan(
                 ));
             }
             let files = inputs::pin_all(inputs, store, roots).await?;
+            replaced::check(job, spec, &files, store, roots).await?;
+            headers::check(spec, &files, store, roots).await?;
             let splits = cut(spec, &files, store, roots).await?;
             (files, splits)
         }
@@ -74,6 +78,7 @@ pub async fn plan(
 async fn check_output(job: JobId, spec: &JobSpec, store: &Store, roots: &Roots) -> Result<(), Problem> {
     let Some(url) = spec.output.url.clone() else { return Ok(()) };
     let (store, roots, overwrite) = (store.clone(), roots.clone(), spec.output.overwrite);
+    let is_outside = Location::parse_file(&url).is_ok_and(|path| roots.covering(&path).is_none());
     let check = move || {
         let target = Target::resolve(&url, job, &store, &roots)?;
         target.check_free(overwrite)?;
@@ -81,7 +86,12 @@ async fn check_output(job: JobId, spec: &JobSpec, store: &Store, roots: &Roots) 
     };
     let checked = tokio::task::spawn_blocking(check).await;
     let checked = checked.map_err(|error| Problem::new(Code::Internal, format!("checking the output: {error}")))?;
-    checked.map_err(|error| misplaced(&error, "/output/url".to_owned()))
+    checked.map_err(|error| {
+        let problem = misplaced(&error, "/output/url".to_owned());
+        let hint = "it is the coordinator that needs it, since it writes outputs; without one it keeps the result, for \
+                    `gristmill output JOB` and the stdout of `submit`";
+        if is_outside { Problem { detail: format!("{}; {hint}", problem.detail), ..problem } } else { problem }
+    })
 }
 
 /// Makes the problem with a place of the spec: what is not there is a mistake in it, other codes stay what they are.
@@ -123,7 +133,7 @@ async fn cut(spec: &JobSpec, files: &[PinnedFile], store: &Store, roots: &Roots)
     let whole = spec.input_format.uncut().is_some();
     // A damaged archive is left out whole: one task has to have seen all of it.
     let edges = if let InputFormat::Parquet(parquet) = &spec.input_format {
-        columns::find(files, parquet, store, roots).await?
+        columns::find(files, parquet, spec.sought_columns(), store, roots).await?
     } else if whole || spec.on_bad_record != OnBadRecord::Fail {
         BTreeMap::new()
     } else {
@@ -199,15 +209,19 @@ fn written(spec: &JobSpec, last: &PlannedStep) -> Result<Option<Box<Written>>, P
     let pointer = if is_packed { "/output/compression" } else { "/output/format" };
     let advice = "give a directory (`-o DIR/`) or one partition (`--partitions 1`)";
     if (is_packed || written.has_frame()) && last.part_form == PartForm::Run {
-        let detail = if spec.output.url.is_some() {
-            "one file is merged from parts by key, line by line"
-        } else {
-            "it has no files"
+        let what = match &written.format {
+            _ if is_packed => "a packed output",
+            OutputFormat::Parquet(_) => "Parquet",
+            OutputFormat::Text(_) | OutputFormat::Ndjson(_) | OutputFormat::Csv(_) => "an output with a header",
         };
-        return Err(Problem::at(
-            pointer,
-            format!("the output cannot be packed, and has no header and no Parquet: {detail}; {advice}"),
-        ));
+        let detail = if spec.output.url.is_some() {
+            format!("{what} is not made of parts that are merged by key, line by line, into one file: {advice}")
+        } else {
+            format!(
+                "{what} has to have files: give a directory (`-o DIR/`), or a file of one partition (`-o FILE --partitions 1`)"
+            )
+        };
+        return Err(Problem::at(pointer, detail));
     }
     let is_one_file = spec.output.url.as_ref().is_some_and(|url| !url.ends_with('/'));
     if is_one_file && written.has_frame() && last.parts() > 1 {

@@ -56,8 +56,7 @@ pub(super) async fn points(
         let failed = |error| misplaced(&error, "/inputs".to_owned());
         let file = &files[place.file];
         if taker.needs_beginning() && begun != Some(place.file) {
-            let beginning = Place { start: 0, end: file.bytes.min(limits::SAMPLE_BYTES), ..place };
-            taker.begin(&read(file, beginning, store, roots).await.map_err(failed)?);
+            taker.begin(&beginning(file, limits::SAMPLE_BYTES, store, roots).await.map_err(failed)?);
             begun = Some(place.file);
         }
         let bytes = read(file, place, store, roots).await.map_err(failed)?;
@@ -98,6 +97,17 @@ fn scatter(i: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
+}
+
+/// Reads the first bytes of a file, unpacked; of a packed one it may be more.
+pub(super) async fn beginning(
+    file: &PinnedFile,
+    bytes: u64,
+    store: &Store,
+    roots: &Roots,
+) -> Result<Vec<u8>, StorageError> {
+    let place = Place { file: 0, start: 0, end: file.bytes.min(bytes) };
+    read(file, place, store, roots).await
 }
 
 async fn read(file: &PinnedFile, place: Place, store: &Store, roots: &Roots) -> Result<Vec<u8>, StorageError> {

@@ -18,10 +18,10 @@ pub(super) struct Taker<'f> {
 }
 
 #[derive(Default)]
-struct FirstRow {
-    /// Names in quotes, if it names the fields.
-    names: Option<Vec<String>>,
-    fields: usize,
+pub(super) struct FirstRow {
+    /// Names in quotes, if it names the fields and rows are given with them.
+    pub(super) names: Option<Vec<String>>,
+    pub(super) fields: usize,
     /// Bytes before the first row of data.
     bytes: usize,
 }
@@ -94,7 +94,8 @@ impl<'f> Taker<'f> {
     }
 }
 
-fn first_row(csv: &Csv, beginning: &[u8]) -> Option<FirstRow> {
+/// Reads the first row of a file; `None` if it does not end in these bytes.
+pub(super) fn first_row(csv: &Csv, beginning: &[u8]) -> Option<FirstRow> {
     let text = beginning.strip_prefix(b"\xef\xbb\xbf").unwrap_or(beginning);
     let (mut parser, mut at) = (Parser::new(csv), 0);
     loop {

@@ -233,7 +233,7 @@ async fn outputs_that_cannot_be_are_refused_at_once() {
     std::os::unix::fs::symlink(world.file("a"), world.file("link")).expect("linked");
     let outside = tempfile::tempdir().expect("a directory");
     world.upload("stored/part-00000", b"x").await;
-    let cases: [(String, bool, Option<Code>, &str); 20] = [
+    let cases: [(String, bool, Option<Code>, &str); 21] = [
         ("store://new/out/".to_owned(), false, None, ""),
         ("store://stored/".to_owned(), false, Some(Code::Conflict), "store://stored/"),
         ("store://stored/".to_owned(), true, Some(Code::Forbidden), "part-00000"),
@@ -254,6 +254,12 @@ async fn outputs_that_cannot_be_are_refused_at_once() {
         (world.url("*"), false, Some(Code::Invalid), "wildcards"),
         (world.url(""), true, Some(Code::Forbidden), "--allow-path"),
         (format!("file://{}/new", outside.path().display()), false, Some(Code::Forbidden), "--allow-path"),
+        (
+            format!("file://{}/new", outside.path().display()),
+            false,
+            Some(Code::Forbidden),
+            "it is the coordinator that needs it",
+        ),
     ];
     for (url, overwrite, code, part) in cases {
         let mut spec = spec(&[world.url("a")]);
@@ -430,4 +436,104 @@ async fn parquet_files_are_cut_between_row_groups_and_must_be_alike() {
     refused(&world, &of(&["packed"], &[]), Code::Invalid, at, "packed is packed with gzip").await;
     let twice = of(&["duckdb.parquet"], &["id", "id"]);
     assert!(twice.check().is_err());
+}
+
+#[tokio::test]
+async fn columns_that_a_file_lacks_are_refused_with_those_that_it_has() {
+    use gristmill_common::columns::Column;
+    use gristmill_common::format::{Csv, Parquet};
+    use gristmill_common::order::{SortKey, TotalOrder};
+    let world = World::new();
+    write(&world, "all.csv", "\u{feff}\nname,\"the \"\"city\"\"\"\nAda,London\n".as_bytes());
+    write(&world, "other.csv", b"name,town\n");
+    write(&world, "no-end.csv", b"name,town");
+    write(&world, "empty.csv", b"");
+    let long: String = (0..9_000).map(|i| format!("column{i},")).collect();
+    write(&world, "long.csv", format!("{long}last\n1").as_bytes());
+    world.upload("stored.csv", b"a,b\n").await;
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/formats/duckdb.parquet");
+    write(&world, "rows.parquet", &fs::read(fixture).expect("a fixture"));
+    let of = |inputs: &[String], column: Column, is_sort: bool| {
+        let mut spec = spec(inputs);
+        if is_sort {
+            let order = TotalOrder { key: SortKey::Columns(vec![column]), ..TotalOrder::default() };
+            spec.steps = vec![StepSpec { order: Some(Box::new(order)), ..StepSpec::native("sort") }];
+        } else {
+            spec.steps[0].columns = vec![column];
+        }
+        spec.input_format = InputFormat::Csv(Csv { header: true, ..Csv::default() });
+        spec
+    };
+    let (order, step) = ("/steps/0/order/key/columns", "/steps/0/columns");
+    for (is_sort, at) in [(true, order), (false, step)] {
+        let sought = |name: &str, columns: Column| of(&[world.url(name), world.url("empty.csv")], columns, is_sort);
+        planned(&world, &sought("all.csv", Column::named("the \"city\""))).await.expect("it has it");
+        planned(&world, &sought("all.csv", Column::numbered(2))).await.expect("it has two");
+        planned(&world, &sought("long.csv", Column::named("last"))).await.expect("it has it");
+        let has = "all.csv has no column `nope`; it has name, the \"city\"";
+        refused(&world, &sought("all.csv", Column::named("nope")), Code::Invalid, at, has).await;
+        let has = "all.csv has 2 columns, and no column 3";
+        refused(&world, &sought("all.csv", Column::numbered(3)), Code::Invalid, at, has).await;
+        let has = "no-end.csv has no column `nope`; it has name, town";
+        refused(&world, &sought("no-end.csv", Column::named("nope")), Code::Invalid, at, has).await;
+        let has = "long.csv has no column `nope`; it has column0, column1,";
+        refused(&world, &sought("long.csv", Column::named("nope")), Code::Invalid, at, has).await;
+        let both = of(&[world.url("all.csv"), world.url("other.csv")], Column::named("the \"city\""), is_sort);
+        refused(&world, &both, Code::Invalid, at, "other.csv has no column `the \"city\"`; it has name, town").await;
+        let stored = of(&["store://stored.csv".to_owned()], Column::named("c"), is_sort);
+        refused(&world, &stored, Code::Invalid, at, "stored.csv has no column `c`; it has a, b").await;
+    }
+    let mut parquet = of(&[world.url("rows.parquet")], Column::named("price"), false);
+    parquet.input_format = InputFormat::Parquet(Parquet::default());
+    refused(&world, &parquet, Code::Invalid, step, "rows.parquet has no column `price`; it has id, ").await;
+}
+
+#[tokio::test]
+async fn an_output_among_the_inputs_is_not_read_and_replaced() {
+    let world = World::new();
+    write(&world, "in/a", b"text");
+    write(&world, "in/out.tsv", b"the last result");
+    write(&world, "elsewhere", b"the last result");
+    std::os::unix::fs::symlink(world.file("elsewhere"), world.file("in/link")).expect("linked");
+    world.upload("in/a", b"text").await;
+    world.upload("in/out.tsv", b"the last result").await;
+    let of = |input: &str, output: &str| {
+        let mut spec = spec(&[input.to_owned()]);
+        (spec.output.url, spec.output.overwrite) = (Some(output.to_owned()), true);
+        spec
+    };
+    let cases = [
+        (world.url("in/"), world.url("in/out.tsv"), "in/out.tsv"),
+        (world.url("in/*"), world.url("in/out.tsv"), "in/out.tsv"),
+        (world.url("in/"), world.url("elsewhere"), "in/link"),
+        ("store://in/".to_owned(), "store://in/out.tsv".to_owned(), "in/out.tsv"),
+    ];
+    for (input, output, file) in cases {
+        let found = format!("{file}) and then be replaced");
+        refused(&world, &of(&input, &output), Code::Invalid, "/output/url", &found).await;
+    }
+    planned(&world, &of(&world.url("in/a"), &world.url("in/out.tsv"))).await.expect("it is no input");
+    planned(&world, &of(&world.url("in/"), &world.url("in/new.tsv"))).await.expect("it is not there yet");
+    planned(&world, &of("store://in/a", "store://in/out.tsv")).await.expect("it is no input");
+}
+
+#[tokio::test]
+async fn an_output_that_needs_files_says_how_to_have_them() {
+    use gristmill_common::output::{CsvOutput, OutputFormat, ParquetOutput};
+    let world = World::new();
+    write(&world, "a", b"text");
+    let of = |url: Option<&str>, partitions, format: OutputFormat| {
+        let mut spec = spec(&[world.url("a")]);
+        (spec.output.url, spec.output.format) = (url.map(|name| world.url(name)), format);
+        spec.steps[0].partitions = Some(partitions);
+        spec
+    };
+    let (at, parquet) = ("/output/format", OutputFormat::Parquet(ParquetOutput::default()));
+    let advice = "Parquet has to have files: give a directory (`-o DIR/`), or a file of one partition (`-o FILE";
+    refused(&world, &of(None, 1, parquet.clone()), Code::Invalid, at, advice).await;
+    let merged = "Parquet is not made of parts that are merged by key, line by line, into one file: give a directory";
+    refused(&world, &of(Some("out"), 2, parquet.clone()), Code::Invalid, at, merged).await;
+    let header = OutputFormat::Csv(CsvOutput { header: true, ..CsvOutput::default() });
+    refused(&world, &of(None, 1, header), Code::Invalid, at, "an output with a header has to have files").await;
+    planned(&world, &of(Some("out"), 1, parquet)).await.expect("one file");
 }

@@ -58,6 +58,7 @@ impl Job {
             | Reason::TimedOut { .. }
             | Reason::OutOfMemory { .. }
             | Reason::Limit { .. }
+            | Reason::BadArguments { .. }
             | Reason::InputChanged { .. }
             | Reason::InputUnreadable { .. }
             | Reason::BadRecord { .. } => Blame::User,
@@ -486,7 +487,10 @@ fn bounded_reason(mut reason: Reason) -> Reason {
             at.as_mut()
         }
         Reason::TimedOut { at, .. } => at.as_mut(),
-        Reason::InputChanged { message } | Reason::LostOutput { message, .. } | Reason::Worker { message } => {
+        Reason::BadArguments { message }
+        | Reason::InputChanged { message }
+        | Reason::LostOutput { message, .. }
+        | Reason::Worker { message } => {
             *message = bounded(std::mem::take(message));
             None
         }

@@ -83,7 +83,8 @@ pub(super) fn may_be_cured(reason: &Reason) -> bool {
         | Reason::TimedOut { .. }
         | Reason::OutOfMemory { .. }
         | Reason::Limit { .. } => true,
-        Reason::InputChanged { .. }
+        Reason::BadArguments { .. }
+        | Reason::InputChanged { .. }
         | Reason::InputUnreadable { .. }
         | Reason::BadRecord { .. }
         | Reason::LostOutput { .. }

@@ -15,7 +15,7 @@ use super::exit::Usage;
 use super::format_args::FormatArgs;
 use super::output_args::OutputArgs;
 use super::pack::{LocalBundle, Pack};
-use super::paths::{self, TypedInput};
+use super::paths::{self, Typed, TypedInput};
 use super::spec_file;
 
 /// A job on the command line.
@@ -265,7 +265,13 @@ impl JobArgs {
             return Err(Usage(format!("`{word}` is a ready-made program: {hint}")).into());
         }
         let plain = words.iter().map(|text| TypedInput::read(text, None));
-        plain.chain(self.tagged.iter().map(|(tag, text)| TypedInput::read(text, Some(tag)))).collect()
+        let tagged = self.tagged.iter().map(|(tag, text)| TypedInput::read(text, Some(tag)));
+        let all = plain.chain(tagged).collect::<Result<Vec<_>>>()?;
+        if all.iter().filter(|input| input.from == Typed::Stdin).count() > 1 {
+            let hint = "the first would read all of it: give a file for the others";
+            return Err(Usage(format!("`-` is standard input, and can be named once: {hint}")).into());
+        }
+        Ok(all)
     }
 
     /// Says whether the command line names no inputs, where those of a spec would be replaced.
@@ -355,6 +361,23 @@ pub fn check_native(name: &str, args: &[String], programs: &Programs) -> Result<
     };
     let refused = |why| Usage(format!("{name}: {why} (arguments of the program are given with -a)"));
     Ok(program.check(args).map_err(refused)?)
+}
+
+/// Checks the native programs of a spec that runs here: what is wrong with them is known before any task.
+///
+/// # Errors
+/// If there is no such program here, or it does not take its arguments.
+pub fn check_spec(spec: &JobSpec, programs: &Programs) -> Result<()> {
+    for (index, step) in spec.steps.iter().enumerate() {
+        let Some(name) = &step.native else { continue };
+        let at = format!("the spec, at /steps/{index}");
+        let Some(program) = programs.find(name) else {
+            let known = programs.names().join(", ");
+            return Err(Usage(format!("{at}/native: no program `{name}` here; there are: {known}")).into());
+        };
+        program.check(&step.args).map_err(|why| Usage(format!("{at}/args: {name}: {why}")))?;
+    }
+    Ok(())
 }
 
 fn tagged(text: &str) -> Result<(String, String), String> {

@@ -16,7 +16,7 @@ pub(crate) struct ColumnFlags {
     pub(crate) fields: Option<String>,
 
     /// Between fields; `\t` is a tab [default: a tab]
-    #[arg(short = 'd', long = "field-separator", short_alias = 't', value_name = "TEXT", id = "column_delimiter")]
+    #[arg(short = 't', long = "field-separator", short_alias = 'd', value_name = "TEXT", id = "column_delimiter")]
     pub(crate) delimiter: Option<String>,
 
     /// Columns of records that are JSON, as JSON; what the command line makes of --fields.
@@ -25,18 +25,21 @@ pub(crate) struct ColumnFlags {
 }
 
 impl ColumnFlags {
+    /// Returns the columns of records that are JSON which the fields are; none of other records.
+    pub(crate) fn of_json(&self, format: &InputFormat) -> Result<Vec<Column>, String> {
+        self.fields.as_deref().filter(|_| format.is_json()).map_or(Ok(Vec::new()), named::listed)
+    }
+
     /// Writes them as arguments of a program that is given records of this format.
     pub(crate) fn args(&self, format: &InputFormat) -> Result<Vec<String>, String> {
         let flag = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={value}"));
-        let mut args: Vec<String> = flag("--field-separator", &self.delimiter).into_iter().collect();
-        match &self.fields {
-            Some(list) if format.is_json() => {
-                let columns = serde_json::json!(named::listed(list)?);
-                args.insert(0, format!("--columns={columns}"));
-            }
-            fields => args.splice(0..0, flag("--fields", fields)).for_each(drop),
-        }
-        Ok(args)
+        let columns = self.of_json(format)?;
+        let fields = if columns.is_empty() {
+            flag("--fields", &self.fields)
+        } else {
+            Some(format!("--columns={}", serde_json::json!(columns)))
+        };
+        Ok(fields.into_iter().chain(flag("--field-separator", &self.delimiter)).collect())
     }
 
     pub(crate) fn columns(&self) -> Result<Columns> {

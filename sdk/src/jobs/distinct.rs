@@ -71,7 +71,7 @@ impl Flags for DistinctFlags {
     const EXAMPLES: &'static str = "\
 Examples:
   gristmill run distinct 'lists/*.txt' -o all.txt          every line once (as sort -u)
-  gristmill run distinct -d , -f 2 sales.csv               every value of the second field (as cut -d, -f2 | sort -u)
+  gristmill run distinct -t , -f 2 sales.csv               every value of the second field (as cut -d, -f2 | sort -u)
 
 The result is sorted. In a job spec: {\"native\": \"distinct\", \"args\": [\"--fields=2\", \"--field-separator=,\"]}.";
 
@@ -95,9 +95,9 @@ impl Flags for CountFlags {
     const ABOUT: &'static str = "Count how often each line, or each value of some fields, occurs";
     const EXAMPLES: &'static str = "\
 Examples:
-  gristmill run count-by-field -f 9 -d ' ' 'logs/*.gz' -o status.tsv
+  gristmill run count-by-field -f 9 -t ' ' 'logs/*.gz' -o status.tsv
                                                            as cut -d' ' -f9 | sort | uniq -c
-  gristmill run count-by-field -f 1 -d ' ' --top 10 access.log
+  gristmill run count-by-field -f 1 -t ' ' --top 10 access.log
                                                            as … | sort -rn | head
   gristmill run count-by-field --input-format csv --header -f country,city people.csv
                                                            by columns; so of --input-format ndjson
@@ -118,7 +118,7 @@ In a job spec: {\"native\": \"count-by-field\", \"args\": [\"--fields=9\", \"--f
 fn step(name: &str, columns: &ColumnFlags, format: &InputFormat) -> Result<StepSpec, String> {
     let args = columns.args(format)?;
     read::<ColumnFlags>(&args).and_then(|columns| columns.columns()).map_err(|error| error.to_string())?;
-    Ok(StepSpec { args, ..StepSpec::native(name) })
+    Ok(StepSpec { args, columns: columns.of_json(format)?, ..StepSpec::native(name) })
 }
 
 #[cfg(test)]

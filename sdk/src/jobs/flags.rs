@@ -25,6 +25,8 @@ pub(crate) trait Flags: Args {
     const NAME: &'static str;
     const ABOUT: &'static str;
     const EXAMPLES: &'static str;
+    /// What stands behind the name, where that is not seen from the flags.
+    const USAGE: Option<&'static str> = None;
 
     /// Makes the steps that they ask for, of inputs of this format.
     fn steps(&self, format: &InputFormat) -> Result<Vec<StepSpec>, String>;

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gristmill_common::format::InputFormat;
 use gristmill_common::spec::{JOIN, LEFT, RIGHT, StepSpec};
-use gristmill_common::{limits, quantity};
+use gristmill_common::{Reason, limits, quantity};
+use gristmill_worker::program::ReadFailed;
 
 use super::columns::separator;
 use super::flags::{Flags, read};
@@ -28,9 +29,9 @@ enum Type {
     Right,
     /// Pairs, and lines of either side without another (join -a 1 -a 2)
     Full,
-    /// Left lines that have a right one, each once
+    /// Left lines that have a right one, each once: their key, then their other fields
     Semi,
-    /// Left lines that have none (join -v 1)
+    /// Left lines that have none (join -v 1), in the same form
     Anti,
 }
 
@@ -143,6 +144,8 @@ fn key(text: &str) -> Result<Vec<usize>> {
 impl Flags for JoinFlags {
     const NAME: &'static str = JOIN;
     const ABOUT: &'static str = "Join two inputs by a key: the lines of both that have it in common";
+    // Behind --with every word is of the right input.
+    const USAGE: Option<&'static str> = Some("[OPTIONS] <LEFT>... --with <RIGHT>...");
     const EXAMPLES: &'static str = "\
 Examples:
   gristmill run join orders.tsv --with people.tsv -1 2 -2 1 -o named.tsv
@@ -238,7 +241,10 @@ impl Sides {
         let (bounds, fields) = (&self.bounds, &self.rule.keys[self.side.index()]);
         if let Some(columns) = self.rule.columns {
             let (columns, here) = (columns[self.side.index()], bounds.len());
-            ensure!(columns == here, "the line has {here} fields, --columns says {columns}");
+            if columns != here {
+                let message = format!("the line has {here} fields, --columns says {columns}");
+                return Err(ReadFailed(Reason::BadRecord { message, at: None }).into());
+            }
         }
         let Grouped(key, side) = &mut self.key;
         key.clear();

@@ -52,7 +52,7 @@ impl Program for Sort {
 }
 
 fn order_of(step: &PlannedStep) -> Result<(&PlannedOrder, SortRule), Reason> {
-    let refuse = |message: String| Reason::UserError { message, at: None };
+    let refuse = |message: String| Reason::BadArguments { message };
     let planned = step.order.as_deref();
     let planned = planned.ok_or_else(|| refuse("a `sort` step needs an `order` in the spec; {} is one".to_owned()))?;
     let rule = SortRule::of(&planned.order).map_err(|error| refuse(error.to_string()))?;

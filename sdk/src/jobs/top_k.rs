@@ -10,15 +10,12 @@ use gristmill_common::columns::{self, Column};
 use gristmill_common::format::InputFormat;
 use gristmill_common::limits;
 use gristmill_common::order::{SortKey, SortRule, TotalOrder};
-use gristmill_common::spec::StepSpec;
+use gristmill_common::spec::{StepSpec, TOP_K};
 
 use super::columns::{separator, split};
 use super::flags::{Flags, read};
 use super::named;
 use crate::typed::{Emit, Job, Lines, Mapper, Reducer, Values};
-
-/// The name of the job.
-pub(super) const TOP_K: &str = "top-k";
 
 #[derive(Args, Clone, PartialEq, Eq, Debug)]
 pub(super) struct TopFlags {
@@ -36,7 +33,7 @@ pub(super) struct TopFlags {
     column: Option<String>,
 
     /// Between fields; `\t` is a tab [default: a tab]
-    #[arg(short = 'd', long = "field-separator", short_alias = 't', value_name = "TEXT", id = "top_delimiter")]
+    #[arg(short = 't', long = "field-separator", short_alias = 'd', value_name = "TEXT", id = "top_delimiter")]
     delimiter: Option<String>,
 
     /// The smallest first
@@ -100,27 +97,27 @@ impl Flags for TopFlags {
     const ABOUT: &'static str = "Print the lines with the largest value in a field, the largest first";
     const EXAMPLES: &'static str = "\
 Examples:
-  gristmill run top-k -d , -f 3 sales.csv                  the ten lines with the largest third field (as sort -t, -k3nr | head)
+  gristmill run top-k -t , -f 3 sales.csv                  the ten lines with the largest third field (as sort -t, -k3nr | head)
   gristmill run top-k -n 100 --smallest -f 2 times.tsv     the hundred fastest
   gristmill run top-k --input-format csv --header -f amount sales.csv
                                                            the ten rows with the largest amount, as JSON
   gristmill run count-by-field -f 1 --top 10 access.log    the ten most frequent values
 
 A line without the field ranks last, one that is no number as 0. In a job spec:
-{\"native\": \"top-k\", \"args\": [\"--count=10\", \"--field=3\", \"--field-separator=,\"], \"partitions\": 1}.";
+{\"native\": \"top-k\", \"args\": [\"--count=10\", \"--field=3\", \"--field-separator=,\"]}.";
 
     fn steps(&self, format: &InputFormat) -> Result<Vec<StepSpec>, String> {
         if self.delimiter.as_deref() == Some("") {
             return Err("an empty delimiter is between no fields".to_owned());
         }
-        let mut flags = self.clone();
+        let (mut flags, mut columns) = (self.clone(), Vec::new());
         if let Some(text) = flags.field.take_if(|_| format.is_json()) {
-            let columns = named::listed(&text)?;
+            columns = named::listed(&text)?;
             let [column] = &columns[..] else { return Err(format!("`{text}`: one column ranks a record")) };
             flags.column = Some(serde_json::json!(column).to_string());
         }
         flags.field().map_err(|error| error.to_string())?;
-        Ok(vec![flags.step()])
+        Ok(vec![StepSpec { columns, ..flags.step() }])
     }
 }
 

@@ -27,9 +27,9 @@ impl<M, F, R> Typed<M, F, R> {
     }
 }
 
-/// The arguments were checked at submit; a stage that cannot be made of them now is the user's mistake still.
+/// The command line checks arguments; those of a spec are seen here first, and no other attempt takes them.
 fn unmakeable(error: &anyhow::Error) -> Reason {
-    Reason::UserError { message: bounded(format!("{error:#}")), at: None }
+    Reason::BadArguments { message: bounded(format!("{error:#}")) }
 }
 
 impl<M, F, R> Program for Typed<M, F, R>

@@ -31,6 +31,15 @@ pub(super) fn user(error: &anyhow::Error, at: Option<Place>) -> Reason {
     Reason::UserError { message: bounded(format!("{error:#}")), at }
 }
 
+/// An error of a mapper at this record. Where bad records may be left out, one that it calls bad is left out as any that it
+/// fails at.
+pub(super) fn record(error: &anyhow::Error, at: Place, takes_bad: bool) -> Reason {
+    match user(error, Some(at)) {
+        Reason::BadRecord { message, at } if takes_bad => Reason::UserError { message, at },
+        reason => reason,
+    }
+}
+
 /// A map output that cannot be read. What is gone or damaged is the map's loss, which runs again; what may not be read is
 /// brought by its owner; any other failure is of this worker, and another one may read it.
 pub(crate) fn map_output(map: TaskName, fence: Fence, error: &RunError) -> Reason {

@@ -354,7 +354,7 @@ impl<'m, M: MapFunction> Attempt<'m, M> {
         self.out.at(offset);
         match self.mapper.map(bytes, &mut self.out) {
             Ok(()) => Ok(()),
-            Err(error) => Err(failure::user(&error, Some(self.out.place()))),
+            Err(error) => Err(failure::record(&error, self.out.place(), self.skips.takes_bad())),
         }
     }
 

@@ -75,7 +75,7 @@ fn all_types_find_what_nested_loops_find() {
     }
 }
 
-fn joined(args: &[&str], left: &str, right: &str) -> Result<String, gristmill_common::Reason> {
+fn joined(args: &[&str], left: &str, right: &str) -> Result<String, Reason> {
     let parts = run_tagged(&join(), args, &[("l1", left), ("r1", right)], &TAGS, |step| step.reduces = 1);
     parts.map(|parts| parts.concat())
 }
@@ -124,7 +124,9 @@ fn mistakes_are_said() {
     }
     let reason = run_tagged(&join(), &[], &[("l1", "a"), ("x", "b")], &TAGS, |_| ()).expect_err("no tag").to_string();
     assert!(reason.contains("x has no tag"), "{reason}");
-    let reason = joined(&["--columns=2,1"], "a\t1\nb\n", "a").expect_err("one field").to_string();
+    let reason = joined(&["--columns=2,1"], "a\t1\nb\n", "a").expect_err("one field");
+    assert!(reason.is_final(), "no other attempt reads another line: {reason}");
+    let reason = reason.to_string();
     assert!(reason.contains("1 fields") && reason.contains("l1:4"), "{reason}");
 }
 

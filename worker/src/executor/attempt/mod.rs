@@ -273,9 +273,14 @@ impl<'a> Attempts<'a> {
 
 /// Says whether a failure's record is to be looked for: its program cannot say where it was.
 fn is_to_narrow(skips: &Skips, reason: &Reason) -> bool {
-    let is_of_input =
-        matches!(reason, Reason::InputChanged { .. } | Reason::InputUnreadable { .. } | Reason::BadRecord { .. });
-    skips.is_rough() && reason.is_user_failure() && !is_of_input
+    let is_of_none = matches!(
+        reason,
+        Reason::BadArguments { .. }
+            | Reason::InputChanged { .. }
+            | Reason::InputUnreadable { .. }
+            | Reason::BadRecord { .. }
+    );
+    skips.is_rough() && reason.is_user_failure() && !is_of_none
 }
 
 /// Names the record that user code was given last.
