@@ -64,6 +64,14 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// Writes bytes as [`bytes`] reads them, in the largest unit that says them exactly: `128M`, `100`.
+#[must_use]
+pub fn exact(bytes: u64) -> String {
+    let mut units = ["T", "G", "M", "K"].into_iter().zip([40, 30, 20, 10]);
+    let unit = units.find(|(_, power)| bytes > 0 && bytes.trailing_zeros() >= *power);
+    unit.map_or_else(|| bytes.to_string(), |(unit, power)| format!("{}{unit}", bytes >> power))
+}
+
 /// Writes how many there are: `1 file`, `48,587 records`.
 #[must_use]
 pub fn counted(number: u64, what: &str) -> String {
@@ -98,6 +106,9 @@ mod tests {
     fn sizes_are_binary() {
         let read = ["0", "4096", "64K", "64kb", "1.5GiB", "2 M", "1T"].map(|text| bytes(text).expect(text));
         assert_eq!(read, [0, 4_096, 65_536, 65_536, 1_610_612_736, 2_097_152, 1 << 40]);
+        for text in ["0", "100", "1025", "64K", "128M", "3G", "5T", "1048577"] {
+            assert_eq!(exact(bytes(text).expect(text)), text);
+        }
         for text in ["", "M", "-1", "1.", ".5", "1X", "1e9", "99999999P", "1.2.3", "1Mi b"] {
             assert!(bytes(text).is_err(), "{text}");
         }

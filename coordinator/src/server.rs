@@ -4,6 +4,7 @@
 //! [`limits::DRAIN_DEADLINE_MS`], then what the driver handled is made durable. When the driver fails nothing is answered any
 //! more and the process is to end: the next start reads what is on disk.
 
+mod give_up;
 #[cfg(test)]
 mod tests;
 
@@ -99,6 +100,7 @@ pub struct Running {
     listener: gristmill_listen::Handle,
     serving: Option<JoinHandle<io::Result<()>>>,
     driver: Driver,
+    surroundings: Surroundings,
     // Held for its lock, until all else has ended.
     data: DataDir,
 }
@@ -120,8 +122,8 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
         retain_failed_ms: config.retain_failed_ms,
         ..SchedulerConfig::default()
     };
-    let surroundings = Surroundings { store: store.clone(), roots: Arc::clone(&roots) };
-    let driver = driver::start(journal, grants.clone(), scheduler, surroundings).await?;
+    let surroundings = Surroundings::new(store.clone(), Arc::clone(&roots));
+    let driver = driver::start(journal, grants.clone(), scheduler, surroundings.clone()).await?;
     let stop = CancellationToken::new();
     let (own_name, own_address) = tls::own_names();
     let mut names: Vec<String> = config.public_host()?.into_iter().collect();
@@ -157,6 +159,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
         listener: handle,
         serving: Some(serving),
         driver,
+        surroundings,
         data,
     };
     running.leave_endpoint();
@@ -232,8 +235,13 @@ impl Running {
     #[must_use]
     pub fn greeting(&self) -> String {
         let (url, data, join) = (&self.url, self.data.path().display(), self.join_line());
+        let listening = if self.address.ip().is_unspecified() {
+            format!("listening on {}, which is {url} here and {} elsewhere", self.address, self.join_url)
+        } else {
+            format!("listening on {url}")
+        };
         format!(
-            "listening on {url}, data in {data}\n\
+            "{listening}, data in {data}\n\
              workers join with:\n  gristmill worker --join '{join}'\n"
         )
     }

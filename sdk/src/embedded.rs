@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use gristmill_client::{Client, Endpoint, EndpointError};
-use gristmill_common::Digest;
 use gristmill_common::program::Kind;
+use gristmill_common::{Digest, JobId};
 use gristmill_coordinator::{CoordinatorConfig, JournalKind, Running};
 use gristmill_worker::control_groups::ControlGroups;
 use gristmill_worker::{Executors, Programs, Sandbox, WorkerConfig, WorkerError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::scratch::Scratch;
 
 /// What an embedded cluster may do.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +45,7 @@ pub struct Embedded {
     shutdown: CancellationToken,
     client: Client,
     state: PathBuf,
-    _temporary: Option<tempfile::TempDir>,
+    _temporary: Option<Scratch>,
 }
 
 impl Embedded {
@@ -55,9 +57,9 @@ impl Embedded {
         let kept = config.serve.as_ref().and_then(|serve| serve.data_dir.clone());
         let temporary = match &kept {
             Some(_) => None,
-            None => Some(tempfile::Builder::new().prefix("gristmill-").tempdir().context("no temporary directory")?),
+            None => Some(Scratch::new(&std::env::temp_dir()).context("no temporary directory")?),
         };
-        let state = kept.or_else(|| temporary.as_ref().map(|dir| dir.path().to_path_buf())).unwrap_or_default();
+        let state = kept.or_else(|| temporary.as_ref().map(|scratch| scratch.path().to_path_buf())).unwrap_or_default();
         let coordinator = gristmill_coordinator::start(coordinator_config(&config, &state)).await?;
         let endpoint =
             |token: &str| Ok::<_, EndpointError>(Endpoint::new(coordinator.url())?.with_token(Some(token.to_owned())));
@@ -84,6 +86,18 @@ impl Embedded {
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.state.join("coordinator")
+    }
+
+    /// Gives up the commit of a job that waits for something, and takes away what it left; see
+    /// [`Running::give_up_commit`]. Returns why it waited, `None` if it goes on.
+    ///
+    /// # Errors
+    /// If what it left cannot be taken away.
+    pub async fn give_up_commit(&self, job: JobId) -> Result<Option<String>> {
+        let given_up = self.coordinator.give_up_commit(job).await;
+        given_up.map_err(|problem| {
+            anyhow::anyhow!("{}", problem.detail).context("an output that is not whole stays hidden")
+        })
     }
 
     /// Waits until the worker or the coordinator ends by itself, which only a failure makes them do.

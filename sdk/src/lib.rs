@@ -5,4 +5,5 @@ pub mod codec;
 pub mod embedded;
 pub mod jobs;
 pub mod prelude;
+mod scratch;
 pub mod typed;

@@ -13,7 +13,7 @@ use gristmill_common::api::JobFailure;
 use gristmill_common::wire::Output;
 use gristmill_common::{Code, Fence, JobId, JobSpec, limits};
 use gristmill_storage::Roots;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{RwLock, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +30,16 @@ pub struct Surroundings {
     pub store: Store,
     /// Where files may be read and written.
     pub roots: Arc<Roots>,
+    /// Whether outputs are committed. Held by every attempt: who has it for writing knows that none is under way.
+    pub commits: Arc<RwLock<bool>>,
+}
+
+impl Surroundings {
+    /// Puts them together.
+    #[must_use]
+    pub fn new(store: Store, roots: Arc<Roots>) -> Self {
+        Self { store, roots, commits: Arc::new(RwLock::new(true)) }
+    }
 }
 
 /// Starts effects; ends them all when stopped.
@@ -140,7 +150,7 @@ impl Effects {
             wait_for(abandoned).await;
             let fences: Vec<(u32, Fence)> = parts_of_job.iter().map(|(index, fence, _)| (*index, *fence)).collect();
             let (mut wait_ms, mut first) = (limits::COMMIT_BACKOFF_MS, Some(parts_of_job));
-            let output = loop {
+            loop {
                 // There may be a million: nobody keeps them for another try.
                 let Some(parts) = (match first.take() {
                     Some(parts) => Some(parts),
@@ -148,9 +158,17 @@ impl Effects {
                 }) else {
                     return;
                 };
-                let Surroundings { store, roots } = &surroundings;
+                let Surroundings { store, roots, commits } = &surroundings;
+                let attempt = commits.read().await;
+                if !*attempt {
+                    return;
+                }
                 let why = match guarded(commit::commit(job, &spec, parts, skipped.clone(), store, roots)).await {
-                    Ok(Ok(output)) => break output,
+                    Ok(Ok(output)) => {
+                        // Said before the attempt ends: who waits for its end then knows how the job did.
+                        send(&inbox, Command::FinishCommit { job, output }).await;
+                        return;
+                    }
                     Ok(Err(CommitError::Lost { index, why })) => {
                         tracing::error!(%job, index, why, "a part is lost; its task runs again");
                         let lost = lost_part(job, &spec, &fences, index, &why);
@@ -164,10 +182,10 @@ impl Effects {
                 };
                 tracing::error!(%job, why, wait_ms, "cannot commit; it is tried again until it works");
                 send(&inbox, Command::NoteCommit { job, why }).await;
+                drop(attempt);
                 tokio::time::sleep(Duration::from_millis(wait_ms)).await;
                 wait_ms = (wait_ms * 2).min(limits::RETRY_BACKOFF_MAX_MS);
-            };
-            send(&inbox, Command::FinishCommit { job, output }).await;
+            }
         });
     }
 
@@ -225,7 +243,7 @@ impl Effects {
         self.spawn(async move {
             wait_for(before).await;
             let _done = done;
-            let Surroundings { store, roots } = &surroundings;
+            let Surroundings { store, roots, .. } = &surroundings;
             if let Err(error) = commit::abandon(job, &spec, store, roots).await {
                 tracing::warn!(%job, %error, "what an unfinished commit left stays until the next start");
             }
@@ -387,8 +405,7 @@ mod tests {
     #[tokio::test]
     async fn the_commit_of_a_retried_job_waits_until_its_first_end_is_cleaned_up() {
         let home = tempfile::tempdir().expect("a directory");
-        let surroundings =
-            Surroundings { store: Store::open(home.path()).expect("a store"), roots: Arc::new(Roots::none()) };
+        let surroundings = Surroundings::new(Store::open(home.path()).expect("a store"), Arc::new(Roots::none()));
         let (inbox, mut said) = mpsc::unbounded_channel();
         let journal = Box::new(MemoryJournal::new(uuid::Uuid::nil()));
         let (link, _thread) = thread::spawn(journal, true, mpsc::unbounded_channel().0).expect("a thread");

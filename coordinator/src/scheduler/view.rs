@@ -349,6 +349,13 @@ impl Scheduler {
         self.jobs_in(JobState::Planning)
     }
 
+    /// Says why the commit of a job did not work yet, if it was tried.
+    #[must_use]
+    pub fn stuck_commit(&self, job: JobId) -> Option<String> {
+        let is_committing = matches!(self.durable.jobs.get(&job)?.life, Life::Committing(_));
+        self.soft.stuck_commits.get(&job).filter(|_| is_committing).cloned()
+    }
+
     /// Returns the jobs whose commit has to run.
     #[must_use]
     pub fn committing_jobs(&self) -> Vec<JobId> {

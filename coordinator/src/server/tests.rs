@@ -87,6 +87,9 @@ async fn beyond_loopback_it_speaks_tls_and_the_join_line_pins_its_certificate() 
     let wide = CoordinatorConfig { listen: "0.0.0.0:0".parse().expect("an address"), ..config(&home) };
     let running = start(wide.clone()).await.expect("starts");
     assert!(running.url().starts_with("https://127.0.0.1:"), "{}", running.url());
+    let (greeting, port) = (running.greeting(), running.address().port());
+    let bound = format!("listening on 0.0.0.0:{port}, which is https://127.0.0.1:{port} here and https://");
+    assert!(greeting.starts_with(&bound), "{greeting}");
     let about = client(&running).about().await.expect("answers over TLS");
 
     let join: Endpoint = running.join_line().parse().expect("a join line");

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use gristmill_client::Client;
 use gristmill_common::spec::Input;
-use gristmill_common::{limits, quantity};
+use gristmill_common::{JobId, limits, quantity};
 use gristmill_worker::Programs;
 
 use super::exit::{self, Exit, Usage};
@@ -20,8 +19,10 @@ use super::upload::{self, Uploads};
 use super::wasm_args;
 use crate::embedded::{Embedded, EmbeddedConfig};
 
-/// How long a commit that Ctrl-C came too late for may take.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
+/// How often a commit that Ctrl-C came too late for is looked at.
+const COMMIT_LOOK: Duration = Duration::from_millis(500);
+/// How many times: a minute.
+const COMMIT_LOOKS: u32 = 120;
 
 /// Arguments of `run`.
 #[derive(Args, Clone, Debug)]
@@ -62,8 +63,10 @@ pub struct RunArgs {
 pub async fn run(args: &RunArgs, programs: Programs) -> Result<Exit> {
     let job = &args.job;
     let work = tokio::task::block_in_place(|| job.work())?;
-    if let Work::Native(program) = &work {
-        job_args::check_native(program, &job.args, &programs)?;
+    match &work {
+        Work::Native(program) => job_args::check_native(program, &job.args, &programs)?,
+        Work::Spec(spec, _) => job_args::check_spec(spec, &programs)?,
+        Work::Code(_) => {}
     }
     let typed = job.typed_inputs(&work, &programs)?;
     let output = job.output_place(&work)?;
@@ -75,7 +78,7 @@ pub async fn run(args: &RunArgs, programs: Programs) -> Result<Exit> {
     roots.dedup();
     let slots = args.memory.map(|memory| slots_in(memory, args, &work, &typed)).transpose()?.or(args.slots);
     let embedded = Embedded::start(EmbeddedConfig { roots, slots, ..EmbeddedConfig::default() }, programs).await?;
-    let result = run_job(job, &work, &typed, embedded.client()).await;
+    let result = run_job(job, &work, &typed, &embedded).await;
     embedded.stop().await;
     // The coordinator is in this process: what it refuses is an error here, not a refusal by somebody else.
     result.map_err(|error| anyhow::anyhow!(exit::sentence(&error)))
@@ -94,10 +97,10 @@ fn slots_in(memory_bytes: u64, args: &RunArgs, work: &Work, typed: &[TypedInput]
     let spec = args.job.job_spec(work, typed.iter().map(name).collect())?;
     let (slots, least) = spec.slots_in(memory_bytes);
     if slots == 0 {
-        let (least, budget) = (least.div_ceil(1 << 20), spec.sort_budget_bytes);
+        let (least, budget) = (least.div_ceil(1 << 20), quantity::exact(spec.sort_budget_bytes));
         let advice = "give more, or a smaller --sort-budget, which changes where records are grouped";
         return Err(Usage(format!(
-            "--memory is too little for one task: with a sort budget of {budget} bytes the least is {least}M; {advice}"
+            "--memory is too little for one task: with a sort budget of {budget} the least is {least}M; {advice}"
         ))
         .into());
     }
@@ -114,7 +117,8 @@ fn refuse_input_as_output(output: Option<&str>, typed: &[TypedInput]) -> Result<
     Ok(())
 }
 
-async fn run_job(args: &JobArgs, work: &Work, typed: &[TypedInput], client: &Client) -> Result<Exit> {
+async fn run_job(args: &JobArgs, work: &Work, typed: &[TypedInput], embedded: &Embedded) -> Result<Exit> {
+    let client = embedded.client();
     let mut progress = Progress::new(args.quiet).without_server();
     let mut inputs: Vec<Input> = Vec::with_capacity(typed.len());
     for input in typed {
@@ -138,8 +142,7 @@ async fn run_job(args: &JobArgs, work: &Work, typed: &[TypedInput], client: &Cli
             progress.say("interrupted: the job is cancelled, nothing was written");
             return Ok(Exit::Interrupted);
         }
-        progress.say("the output is being written: a moment");
-        watched = follow::watch(client, submitted.id, &mut progress, Some(COMMIT_PATIENCE)).await?;
+        watched = end_commit(submitted.id, embedded, &mut progress).await?;
     }
     let Watched::Over(job) = watched else { return Ok(Exit::Interrupted) };
     progress.close(&job);
@@ -147,4 +150,24 @@ async fn run_job(args: &JobArgs, work: &Work, typed: &[TypedInput], client: &Cli
         follow::print_output(client, job.id, follow::is_ordered(&job)).await?;
     }
     Ok(Exit::of_job(&job))
+}
+
+/// Lets a commit end that is under way; gives it up once it waits for something, such as room on the disk.
+async fn end_commit(job: JobId, embedded: &Embedded, progress: &mut Progress) -> Result<Watched> {
+    let mut is_said = false;
+    for _ in 0..COMMIT_LOOKS {
+        if let Some(why) = embedded.give_up_commit(job).await? {
+            progress.warn(&format!("interrupted: the output was not written, and nothing is left of it: {why}"));
+            return Ok(Watched::Interrupted);
+        }
+        if !is_said {
+            progress.say("the output is being written: a moment");
+            is_said = true;
+        }
+        match follow::watch(embedded.client(), job, progress, Some(COMMIT_LOOK)).await? {
+            Watched::TimedOut(_) => {}
+            ended => return Ok(ended),
+        }
+    }
+    Ok(Watched::Interrupted)
 }

@@ -68,7 +68,7 @@ impl World {
         let roots = Arc::new(Roots::new([allowed], [data]).expect("roots"));
         let secret = TokenSecret::new([9; 32]);
         let config = SchedulerConfig { hold_ms: 200, renew_ms: 20, ..SchedulerConfig::default() };
-        let surroundings = Surroundings { store: store.clone(), roots: Arc::clone(&roots) };
+        let surroundings = Surroundings::new(store.clone(), Arc::clone(&roots));
         let driver = driver::start(journal, secret.clone(), config, surroundings).await.expect("a driver");
         let stop = CancellationToken::new();
         let app = App::new(Parts {

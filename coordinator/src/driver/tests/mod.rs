@@ -26,7 +26,7 @@ const CLUSTER: Uuid = Uuid::from_u128(0xc1);
 
 async fn drive(home: &TempDir, journal: impl Journal + 'static) -> Driver {
     let store = Store::open(home.path()).expect("a store");
-    let surroundings = Surroundings { store, roots: Arc::new(Roots::none()) };
+    let surroundings = Surroundings::new(store, Arc::new(Roots::none()));
     let config = SchedulerConfig { hold_ms: 100, ..SchedulerConfig::default() };
     start(Box::new(journal), TokenSecret::new([1; 32]), config, surroundings).await.expect("starts")
 }
@@ -241,7 +241,7 @@ async fn a_journal_of_two_clusters_is_refused() {
     let epoch = gristmill_common::Epoch { cluster: Uuid::from_u128(9), counter: 4 };
     journal.append(&[Record { wall_ms: 1, entry: crate::scheduler::Entry::EpochStarted { epoch } }]).expect("appends");
     let store = Store::open(home.path()).expect("a store");
-    let surroundings = Surroundings { store, roots: Arc::new(Roots::none()) };
+    let surroundings = Surroundings::new(store, Arc::new(Roots::none()));
     let started = start(Box::new(journal), TokenSecret::new([1; 32]), SchedulerConfig::default(), surroundings).await;
     assert!(matches!(started.err(), Some(DriverError::ForeignEpoch { .. })));
 }
@@ -303,7 +303,7 @@ async fn a_full_disk_costs_no_worker_its_lease() {
     let home = home();
     let (journal, mood) = Moody::new();
     let store = Store::open(home.path()).expect("a store");
-    let surroundings = Surroundings { store, roots: Arc::new(Roots::none()) };
+    let surroundings = Surroundings::new(store, Arc::new(Roots::none()));
     let config = SchedulerConfig { lease_ms: 1_500, ..SchedulerConfig::default() };
     let driver = start(Box::new(journal), TokenSecret::new([1; 32]), config, surroundings).await.expect("starts");
     driver.handle.command(submit(1)).await.expect("accepted");
@@ -390,7 +390,7 @@ async fn a_full_queue_refuses_calls_and_never_polls() {
 async fn parked_polls_are_answered_when_the_coordinator_stops() {
     let home = home();
     let store = Store::open(home.path()).expect("a store");
-    let surroundings = Surroundings { store, roots: Arc::new(Roots::none()) };
+    let surroundings = Surroundings::new(store, Arc::new(Roots::none()));
     let journal = Box::new(MemoryJournal::new(CLUSTER));
     let driver =
         start(journal, TokenSecret::new([1; 32]), SchedulerConfig::default(), surroundings).await.expect("starts");
