@@ -54,6 +54,17 @@ impl EndpointFile {
         }
     }
 
+    /// Reads the files of all coordinators of this user whose process is there still, by port. What cannot be read is none.
+    #[must_use]
+    pub fn all(directory: &Path) -> Vec<Self> {
+        let names = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let port = |name: std::ffi::OsString| name.to_str()?.strip_suffix(".json")?.parse::<u16>().ok();
+        let mut ports: Vec<u16> = names.filter_map(port).collect();
+        ports.sort_unstable();
+        let files = ports.into_iter().filter_map(|port| Self::read(directory, port).ok().flatten());
+        files.filter(|file| Path::new("/proc").join(file.pid.to_string()).exists()).collect()
+    }
+
     /// Writes the file of the coordinator on this port, for its user alone.
     ///
     /// # Errors
@@ -109,6 +120,12 @@ mod tests {
         EndpointFile::remove(&directory, 4750, 8).expect("leaves another's alone");
         let found = EndpointFile::read(&directory, 4750).expect("reads").expect("is there");
         assert_eq!(found.endpoint().expect("valid"), Endpoint::local(4750, Some("t".into())));
+        assert!(EndpointFile::all(&directory).is_empty() || Path::new("/proc/7").exists(), "a process that is gone");
+        let pid = std::process::id();
+        EndpointFile { pid, url: "http://127.0.0.1:4799".into(), ..file }.write(&directory, 4799).expect("writes");
+        fs::write(directory.join("x.json"), "").expect("writes");
+        let urls: Vec<String> = EndpointFile::all(&directory).into_iter().map(|file| file.url).collect();
+        assert!(urls.contains(&"http://127.0.0.1:4799".to_owned()), "{urls:?}");
         EndpointFile::remove(&directory, 4750, 7).expect("removes");
         assert!(EndpointFile::read(&directory, 4750).expect("nothing is fine").is_none());
     }

@@ -151,7 +151,12 @@ fn typed<'l>(column: &OutputColumn, field: &'l [u8]) -> Result<Field<'l>, String
             text.parse().map(Field::Int64).map_err(|_| format!("column `{name}`: `{}` is no int64", shown()))
         }
         ColumnKind::Double => {
-            text.parse().map(Field::Double).map_err(|_| format!("column `{name}`: `{}` is no double", shown()))
+            let number: f64 = text.parse().map_err(|_| format!("column `{name}`: `{}` is no double", shown()))?;
+            // Infinity is a word; digits that come out as it are of another number.
+            if number.is_infinite() && text.contains(|c: char| c.is_ascii_digit()) {
+                return Err(format!("column `{name}`: `{}` is larger than any double", shown()));
+            }
+            Ok(Field::Double(number))
         }
     }
 }
@@ -190,6 +195,8 @@ mod tests {
             ("a\t1", "has 2 fields between tabs, the columns are 3: word, n, share"),
             ("a\tx\t1", "column `n`: `x` is no int64"),
             ("a\t1\t", "column `share`: `` is no double"),
+            ("a\t1\t1e400", "column `share`: `1e400` is larger than any double"),
+            ("a\t1\t-1e999", "column `share`: `-1e999` is larger than any double"),
         ] {
             for format in [&json, &csv] {
                 assert!(made(format, line).expect_err("does not fit").contains(why), "{line}");

@@ -3,7 +3,7 @@
 use gristmill_common::api::JobState;
 use gristmill_common::program::Kind;
 use gristmill_common::spec::Executable;
-use gristmill_common::{JobId, Problem, Stage, TaskName, WorkerId, limits};
+use gristmill_common::{JobId, Problem, Stage, TaskName, WorkerId, limits, quantity};
 
 use super::job::{Job, Step};
 use super::requirements::Obstacle;
@@ -338,19 +338,19 @@ fn explain_requirements(job: &Job, unable: &[(&Worker, Obstacle)], lines: &mut V
         lines.push(format!("the job requires {label}, which worker {names} is not: start it with `--label {label}`"));
     }
     let attempt = job.current_step().map_or(0, |(index, _)| job.spec.attempt_bytes(usize::from(index)));
-    let needed = job.spec.requires.memory_bytes.max(attempt + limits::WORKER_BYTES);
+    let needed = quantity::size(job.spec.requires.memory_bytes.max(attempt + limits::WORKER_BYTES));
     let (unknown, small): (Vec<_>, Vec<_>) = small.into_iter().partition(|(_, bytes)| *bytes == 0);
     if !unknown.is_empty() {
         let names = listed(unknown.into_iter().map(|(name, _)| name));
         lines.push(format!(
-            "the job requires {needed} bytes of memory for each slot, and worker {names} did not say what it has: start it with `--memory BYTES`"
+            "the job requires {needed} of memory for each slot, and worker {names} did not say what it has: start it with `--memory BYTES`"
         ));
     }
     if !small.is_empty() {
-        let most = small.iter().map(|(_, bytes)| *bytes).max().unwrap_or_default();
+        let most = quantity::size(small.iter().map(|(_, bytes)| *bytes).max().unwrap_or_default());
         let names = listed(small.into_iter().map(|(name, _)| name));
         lines.push(format!(
-            "the job requires {needed} bytes of memory for each slot, worker {names} has {most} at most: start it with fewer `--slots`, or give the job less: `--require-memory`, `--sort-budget`"
+            "the job requires {needed} of memory for each slot, worker {names} has {most} at most: start it with fewer `--slots`, or give the job less: `--require-memory`, `--sort-budget`"
         ));
     }
 }

@@ -8,7 +8,7 @@ use gristmill_common::{Code, JobId, JobSpec, Problem, Stage, WorkerId, limits};
 use super::command::Reply;
 use super::durable::reservation;
 use super::entry::{Entry, Idempotency};
-use super::job::{Life, Step};
+use super::job::{Job, Life, Step};
 use super::{Scheduler, no_such_job};
 
 impl Scheduler {
@@ -59,7 +59,7 @@ impl Scheduler {
     }
 
     pub(super) fn cancel(&mut self, job: JobId) -> Reply {
-        let Some(state) = self.durable.jobs.get(&job).map(super::job::Job::state) else {
+        let Some(state) = self.durable.jobs.get(&job).map(Job::state) else {
             return Reply::Refused(no_such_job(job));
         };
         #[cfg(test)]
@@ -140,10 +140,11 @@ impl Scheduler {
         if matches!(settled.life, Life::Running(_)) && settled.steps().last().is_none_or(Step::is_done) {
             self.record(Entry::CommitStarted { job });
             self.soft.forget_job(job);
-        } else if let Some((_, step)) = settled.current_step()
+        } else if let Some((index, step)) = settled.current_step()
             && step.tasks(step.ready_stage()).is_exhausted()
         {
-            self.fail_job(job, exhausted(step));
+            let lines = if index == 0 && step.ready_stage() == Stage::Map { lines_of_a_task(settled) } else { None };
+            self.fail_job(job, exhausted(step, lines));
         }
     }
 
@@ -161,19 +162,34 @@ impl Scheduler {
     }
 }
 
+/// How many lines of its one input file each task has, where the number of a task so says which they are.
+fn lines_of_a_task(job: &Job) -> Option<u64> {
+    let is_one = job.plan.as_ref().is_some_and(|plan| plan.input_files == 1);
+    job.spec.split.lines.filter(|_| is_one)
+}
+
 /// The failure of a job that went on without its failed tasks: the first of them, and which others.
-fn exhausted(step: &Step) -> JobFailure {
+fn exhausted(step: &Step, lines: Option<u64>) -> JobFailure {
     let (stage, tasks) = (step.ready_stage(), step.tasks(step.ready_stage()));
     let mut failure = step.given_up.clone().unwrap_or_else(|| JobFailure {
         task: None,
         reason: None,
         message: "tasks failed for good".to_owned(),
     });
+    let line = |index: u64| match lines {
+        None => String::new(),
+        Some(1) => format!(" line {}", index.saturating_add(1)),
+        Some(lines) => format!(" from line {}", index.saturating_mul(lines).saturating_add(1)),
+    };
     let count = tasks.given_up.len();
+    if let (1, Some(task), Some(_)) = (count, failure.task, lines) {
+        failure.message.push_str(&format!("; it is{} of the input", line(u64::from(task.index))));
+    }
     if count > 1 {
         let letter = if stage == Stage::Map { 'm' } else { 'r' };
         let indexes = tasks.given_up.iter().flat_map(|(start, end)| start..end);
-        let shown: Vec<String> = indexes.take(FAILED_SHOWN).map(|index| format!("{letter}{index}")).collect();
+        let shown: Vec<String> =
+            indexes.take(FAILED_SHOWN).map(|index| format!("{letter}{index}{}", line(index))).collect();
         let more = if count > FAILED_SHOWN as u64 { ", …" } else { "" };
         let (all, shown) = (tasks.count, shown.join(", "));
         failure.message = format!("{count} of {all} tasks failed ({shown}{more}); the first: {}", failure.message);

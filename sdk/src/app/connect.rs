@@ -35,12 +35,10 @@ impl Connect {
         if let Some(token) = self.given_token()? {
             endpoint.token = Some(token);
         } else if endpoint.token.is_none() {
+            let others = endpoint_file::own_directory().map(|directory| EndpointFile::all(&directory));
             endpoint = on_this_machine(&endpoint)?.ok_or_else(|| ClientError::Unreachable {
                 url: endpoint.address(),
-                cause:
-                    "no coordinator of this user runs there (start one with `gristmill coordinator`), and no --token \
-                        is given (another one's data directory has it in client.token)"
-                        .to_owned(),
+                cause: none_there(&others.unwrap_or_default()),
             })?;
         }
         Ok(Client::new(endpoint)?)
@@ -56,10 +54,37 @@ impl Connect {
     }
 }
 
+/// Says what to do where no coordinator of this user is, given those that are elsewhere on this machine.
+fn none_there(others: &[EndpointFile]) -> String {
+    let how = "--url URL or GRISTMILL_URL";
+    let elsewhere = match others {
+        [] => format!("start one with `gristmill coordinator`, or name one elsewhere with {how}"),
+        [other, ..] => {
+            let urls: Vec<&str> = others.iter().map(|other| other.url.as_str()).collect();
+            format!("there is {}: name it with `--url {}` or GRISTMILL_URL={}", urls.join(", "), other.url, other.url)
+        }
+    };
+    let token = "another user's needs --token too: it is in client.token of its data directory";
+    format!("no coordinator of this user runs there ({elsewhere}; {token})")
+}
+
 /// Finds the token that a coordinator on this machine left for its user.
 fn on_this_machine(endpoint: &Endpoint) -> Result<Option<Endpoint>> {
     let Some(directory) = endpoint_file::own_directory().filter(|_| endpoint.is_loopback()) else { return Ok(None) };
     let file = EndpointFile::read(&directory, endpoint.port())
         .with_context(|| format!("cannot read the coordinator's file in {}", directory.display()))?;
     Ok(file.map(EndpointFile::endpoint).transpose()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_on_another_port_is_named() {
+        assert!(none_there(&[]).contains("`gristmill coordinator`") && none_there(&[]).contains("GRISTMILL_URL"));
+        let other = EndpointFile { url: "http://127.0.0.1:4799".into(), token: String::new(), pin: None, pid: 1 };
+        let said = none_there(&[other]);
+        assert!(said.contains("`--url http://127.0.0.1:4799`") && !said.contains("start one"), "{said}");
+    }
 }

@@ -45,6 +45,35 @@ fn the_others_run_and_then_the_failure_names_all() {
 }
 
 #[test]
+fn lines_that_failed_are_named_by_their_numbers() {
+    for (lines, failing, part) in [
+        (1, [true, false, true], "2 of 3 tasks failed (m0 line 1, m2 line 3); the first"),
+        (5, [true, true, true], "3 of 3 tasks failed (m0 from line 1, m1 from line 6, m2 from line 11); the first"),
+        (1, [false, true, false], "; it is line 2 of the input"),
+        (5, [false, false, true], "; it is from line 11 of the input"),
+    ] {
+        let mut world = World::new();
+        let mut spec = JobSpec { attempts: 1, on_failed_task: OnFailedTask::Continue, ..spec(1) };
+        spec.split.lines = Some(lines);
+        let job = world.submit_spec(spec);
+        world.plan(job, &[(3, 1)]);
+        let mut worker = world.worker("h", 1);
+        for fails in failing {
+            let name = next(&mut world, &mut worker);
+            if fails {
+                worker.failed(&name, boom());
+            } else {
+                worker.done_here(&name);
+            }
+        }
+        worker.request.free_slots = 0;
+        world.answered(&mut worker);
+        let message = world.scheduler.job_view(job, world.now).unwrap().failure.unwrap().message;
+        assert!(message.contains(part), "`{message}` has no `{part}`");
+    }
+}
+
+#[test]
 fn a_late_report_of_a_task_that_was_given_up_still_wins() {
     let mut world = World::new();
     going_on(&mut world, 2, 0);

@@ -103,7 +103,7 @@ fn labels_and_memory_are_obstacles_that_explain_names() {
     world.parked(&mut small);
     let lines = world.scheduler.explain(job, None).unwrap().join("\n");
     assert!(lines.contains("requires gpu=a100") && lines.contains("`--label gpu=a100`"), "{lines}");
-    assert!(lines.contains("has 536870912 at most"), "{lines}");
+    assert!(lines.contains("requires 1.0 GiB of memory") && lines.contains("has 512.0 MiB at most"), "{lines}");
     small.request.about.slots = 2;
     let answer = world.answered(&mut small);
     assert_eq!(tally(&small.grants(&answer)), [(job, 1)].into());
@@ -117,7 +117,7 @@ fn a_worker_that_bounds_its_memory_is_not_asked_for_more_than_a_sort_budget_take
     small.request.about.memory_bytes = 256 << 20;
     world.parked(&mut small);
     let lines = world.scheduler.explain(job, None).unwrap().join("\n");
-    assert!(lines.contains("has 268435456 at most") && lines.contains("--sort-budget"), "{lines}");
+    assert!(lines.contains("has 256.0 MiB at most") && lines.contains("--sort-budget"), "{lines}");
     let mut enough = world.worker("a", 1);
     enough.request.about.memory_bytes = 512 << 20;
     let answer = world.answered(&mut enough);
