@@ -103,3 +103,23 @@ async fn arguments_that_only_a_worker_can_check_fail_once() -> Result<()> {
     assert_eq!(fixture::count(&cluster.events(&job).await?, "failed"), 1, "another attempt takes them no better");
     Ok(())
 }
+
+#[test]
+fn a_line_with_other_fields_than_a_join_says_fails_once_or_is_left_out() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    std::fs::write(home.path().join("left"), "a\t1\nb\nc\t3\n")?;
+    std::fs::write(home.path().join("right"), "a\nb\nc\n")?;
+    let join = ["join", "left", "--with", "right", "--columns", "2,1"];
+    refused_by_a_task(home.path(), &join, "cannot succeed: bad record: the line has 1 fields, --columns says 2")?;
+    let output = run(home.path(), &[&join[..], &["--skip-bad-records", "1"]].concat())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "a\t1\nc\t3\n", "{said}");
+    Ok(())
+}
+
+fn refused_by_a_task(directory: &Path, args: &[&str], part: &str) -> Result<()> {
+    let output = run(directory, args)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(3) && said.contains(part), "{args:?}: {said}");
+    Ok(())
+}
