@@ -51,7 +51,11 @@ fn too_little_for_one_task_is_refused_with_the_least_that_works() -> Result<()> 
     };
     let refused = sort(&["--memory", "64M"])?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(refused.status.code() == Some(2) && said.contains("with a sort budget of 128M the least is 174M"), "{:?}: {said}", refused.status);
+    assert!(
+        refused.status.code() == Some(2) && said.contains("with a sort budget of 128M the least is 174M"),
+        "{:?}: {said}",
+        refused.status
+    );
     for args in [&["--memory", "174M"][..], &["--memory", "16M", "--sort-budget", "1M"]] {
         let output = sort(args)?;
         assert_eq!(String::from_utf8_lossy(&output.stdout), "a\nb\n", "{}", String::from_utf8_lossy(&output.stderr));
