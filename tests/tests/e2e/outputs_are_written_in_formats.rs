@@ -107,7 +107,10 @@ fn what_does_not_fit_is_refused_or_fails_the_program() -> Result<()> {
         Ok(())
     };
     let misfit = ["--output-format", "csv", "--output-columns", "word:int64,n:int64", "-o", "out/"];
-    fails(&[&["word-count", "text"][..], &misfit].concat(), &["line 1 of the output", "is no int64"])?;
+    fails(
+        &[&["word-count", "text"][..], &misfit].concat(),
+        &["cannot succeed", "line 1 of the output", "is no int64"],
+    )?;
     let few = ["word-count", "text", "--output-format", "ndjson", "--output-columns", "word"];
     fails(&few, &["has 2 fields between tabs"])?;
     fails(&["word-count", "text", "--compress", "gzip", "-o", "out.gz"], &["-o DIR/", "--partitions 1"])?;

@@ -117,7 +117,7 @@ pub(super) struct Next {
 impl Destination {
     pub(super) fn of(task: &mut ReduceTask<'_>) -> Self {
         match task.next.take() {
-            None => Self::Part(PartOutput::new(task.output.to_path_buf(), task.fence, task.step)),
+            None => Self::Part(PartOutput::new(task.output, task.fence, task.step, task.skips)),
             Some(feed) => Self::Next(Box::new(Next { feed, block: Vec::new() })),
         }
     }

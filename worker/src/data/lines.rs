@@ -96,7 +96,7 @@ pub(super) struct PartSink {
 
 impl PartSink {
     pub(super) fn new(task: &MapTask<'_>, text_of: Text) -> Self {
-        let part = PartOutput::new(task.output.to_path_buf(), task.fence, task.step);
+        let part = PartOutput::new(task.output, task.fence, task.step, task.skips);
         Self { part, text_of, text: Vec::new() }
     }
 }

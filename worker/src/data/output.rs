@@ -12,6 +12,7 @@ use gristmill_runs::{FileWriter, PartWriter, RunError, RunFile, RunHeader, RunSu
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::failure;
+use crate::skip::Skips;
 
 /// Blocks larger than this go to the file directly; small ones are gathered.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -105,6 +106,8 @@ pub(super) struct PartOutput {
     line: Vec<u8>,
     /// Lines that were written.
     lines: u64,
+    /// Bad records may be left out, and so may the one that a line was made of.
+    takes_bad: bool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one of it, used for each record")]
@@ -159,9 +162,9 @@ impl Part {
 }
 
 impl PartOutput {
-    pub(super) fn new(path: PathBuf, fence: Fence, step: &PlannedStep) -> Self {
-        let (form, written) = (step.part_form, step.written.clone());
-        Self { path, fence, form, written, writer: None, line: Vec::new(), lines: 0 }
+    pub(super) fn new(path: &Path, fence: Fence, step: &PlannedStep, skips: &Skips) -> Self {
+        let (path, form, written) = (path.to_path_buf(), step.part_form, step.written.clone());
+        Self { path, fence, form, written, writer: None, line: Vec::new(), lines: 0, takes_bad: skips.takes_bad() }
     }
 
     #[inline]
@@ -224,10 +227,13 @@ impl PartOutput {
         Ok(())
     }
 
-    /// A line that is no row of the output: the program's failure.
+    /// A line that is no row of the output: the program's failure, and of no use to try again.
     fn misfit(&self, why: &str) -> Reason {
-        let message = format!("line {} of the output does not fit its columns: {why}", self.lines);
-        Reason::UserError { message: bounded(message), at: None }
+        let message = bounded(format!("line {} of the output does not fit its columns: {why}", self.lines));
+        if self.takes_bad {
+            return Reason::UserError { message, at: None };
+        }
+        Reason::BadRecord { message, at: None }
     }
 
     #[cold]
