@@ -13,7 +13,7 @@ use crate::control_groups::ControlGroups;
 use crate::sandbox::Sandbox;
 
 /// First argument by which an executable knows that it was started as an executor.
-pub const EXECUTOR_ARGUMENT: &str = "__executor";
+pub(crate) const EXECUTOR_ARGUMENT: &str = "__executor";
 
 /// How a worker is started.
 #[derive(Clone, Debug)]

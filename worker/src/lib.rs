@@ -6,21 +6,21 @@
 
 mod bundles;
 mod command;
-pub mod config;
+mod config;
 pub mod control_groups;
 pub mod data;
 mod echo;
 pub mod exchange;
 pub mod executor;
 pub mod log;
-pub mod outbox;
+mod outbox;
 pub mod position;
 pub mod program;
 pub mod sandbox;
 mod signals;
 pub mod skip;
-pub mod state_dir;
-pub mod streaming;
+mod state_dir;
+mod streaming;
 mod supervisor;
 #[cfg(feature = "wasm")]
 mod wasm;

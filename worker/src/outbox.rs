@@ -22,7 +22,7 @@ const CHECKSUM_DIGITS: usize = 16;
 
 /// The open outbox.
 #[derive(Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     path: PathBuf,
     file: File,
     file_bytes: u64,
@@ -43,7 +43,7 @@ impl Outbox {
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub fn open(path: PathBuf) -> io::Result<(Self, Vec<Report>)> {
+    pub(crate) fn open(path: PathBuf) -> io::Result<(Self, Vec<Report>)> {
         let reports = read(&path)?;
         let file = OpenOptions::new().append(true).create(true).open(&path)?;
         let mut outbox = Self { path, file, file_bytes: 0, live_bytes: 0, live: FenceMap::default() };
@@ -55,7 +55,7 @@ impl Outbox {
     ///
     /// # Errors
     /// When the file cannot be written; the report is then only in memory.
-    pub fn add(&mut self, report: Report) -> io::Result<()> {
+    pub(crate) fn add(&mut self, report: Report) -> io::Result<()> {
         self.add_all(std::slice::from_ref(&report))
     }
 
@@ -92,7 +92,7 @@ impl Outbox {
     ///
     /// # Errors
     /// When the file cannot be written; the reports are then sent again by the worker's next life, which is harmless.
-    pub fn acknowledge(&mut self, fences: &[FenceRange]) -> io::Result<()> {
+    pub(crate) fn acknowledge(&mut self, fences: &[FenceRange]) -> io::Result<()> {
         for &range in fences {
             for (_, length) in self.live.remove(range) {
                 // The last fence of its line.
@@ -118,7 +118,7 @@ impl Outbox {
 
     /// Says whether there is no room for more.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.live_bytes >= limits::OUTBOX_BYTES
     }
 

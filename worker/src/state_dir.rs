@@ -27,7 +27,7 @@ const PLACES: u32 = 4_096;
 
 /// A claimed place.
 #[derive(Debug)]
-pub struct StateDir {
+pub(crate) struct StateDir {
     path: PathBuf,
     number: u32,
     id: WorkerId,
@@ -72,7 +72,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn claim(state: &Path, fresh: Uuid) -> Result<Self, StateError> {
+    pub(crate) fn claim(state: &Path, fresh: Uuid) -> Result<Self, StateError> {
         let workers = state.join("workers");
         create_private(&workers)?;
         for number in 0..PLACES {
@@ -114,69 +114,69 @@ impl StateDir {
 
     /// Returns its directory.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Returns its number among the places of the host.
     #[must_use]
-    pub fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
     /// Returns the worker's id.
     #[must_use]
-    pub fn id(&self) -> WorkerId {
+    pub(crate) fn id(&self) -> WorkerId {
         self.id
     }
 
     /// Returns how often the place was claimed, this time included.
     #[must_use]
-    pub fn incarnation(&self) -> u64 {
+    pub(crate) fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
     /// Returns the directory of map outputs.
     #[must_use]
-    pub fn outputs(&self) -> PathBuf {
+    pub(crate) fn outputs(&self) -> PathBuf {
         self.path.join("outputs")
     }
 
     /// Returns the directory of files that no attempt needs after its end.
     #[must_use]
-    pub fn scratch(&self) -> PathBuf {
+    pub(crate) fn scratch(&self) -> PathBuf {
         self.path.join("scratch")
     }
 
     /// Returns where the outbox is.
     #[must_use]
-    pub fn outbox(&self) -> PathBuf {
+    pub(crate) fn outbox(&self) -> PathBuf {
         self.path.join("outbox")
     }
 
     /// Returns where the output of a task of a grant is.
     #[must_use]
-    pub fn output(&self, grant: &GrantName, index: u32) -> Option<PathBuf> {
+    pub(crate) fn output(&self, grant: &GrantName, index: u32) -> Option<PathBuf> {
         Some(self.outputs().join(output_name_in(grant, index)?))
     }
 
     /// Returns the jobs of which there are outputs.
     #[must_use]
-    pub fn held_jobs(&self) -> Vec<JobId> {
+    pub(crate) fn held_jobs(&self) -> Vec<JobId> {
         let entries = fs::read_dir(self.outputs()).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
     /// Returns the directory of the outputs of a job that is over.
     #[must_use]
-    pub fn job_outputs(&self, job: JobId) -> PathBuf {
+    pub(crate) fn job_outputs(&self, job: JobId) -> PathBuf {
         self.outputs().join(job.to_string())
     }
 }
 
 /// Finds the directory of a worker of this host; `None` if it has no place under this state directory.
 #[must_use]
-pub fn holder(state: &Path, worker: WorkerId) -> Option<PathBuf> {
+pub(crate) fn holder(state: &Path, worker: WorkerId) -> Option<PathBuf> {
     let places = fs::read_dir(state.join("workers")).ok()?;
     let mut paths = places.flatten().map(|entry| entry.path());
     paths.find(|path| fs::read_to_string(path.join("id")).is_ok_and(|text| text.trim().parse() == Ok(worker)))
@@ -187,7 +187,7 @@ pub fn holder(state: &Path, worker: WorkerId) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When the directory cannot be looked at.
-pub fn host_identity(state: &Path) -> io::Result<String> {
+pub(crate) fn host_identity(state: &Path) -> io::Result<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let place = fs::metadata(state.join("workers"))?;
     Ok(format!("{}/{}:{}", boot.trim(), place.dev(), place.ino()))

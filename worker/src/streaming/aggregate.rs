@@ -12,7 +12,7 @@ use super::record::KeyOrder;
 use crate::data::{Group, Lines, ReduceFunction};
 
 /// The reducer.
-pub struct Aggregate {
+pub(crate) struct Aggregate {
     order: KeyOrder,
     separator: Vec<u8>,
 }
@@ -22,7 +22,7 @@ impl Aggregate {
     ///
     /// # Errors
     /// When the spec's options cannot be read.
-    pub fn new(streaming: &Streaming) -> Result<Self, Reason> {
+    pub(crate) fn new(streaming: &Streaming) -> Result<Self, Reason> {
         Ok(Self { order: KeyOrder::of(streaming)?, separator: streaming.output_separator.clone().into_bytes() })
     }
 }

@@ -12,7 +12,7 @@ use crate::data::{CombineRun, Combined};
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// Starts the program of a combiner.
-pub trait PeerOfRun: Send {
+pub(crate) trait PeerOfRun: Send {
     /// The program.
     type Peer: Peer;
 
@@ -27,7 +27,7 @@ pub trait PeerOfRun: Send {
 }
 
 /// Combines with programs: lines as a reducer reads them, and its output's settings.
-pub struct StreamCombine<S> {
+pub(crate) struct StreamCombine<S> {
     peers: S,
     order: KeyOrder,
     input_separator: Vec<u8>,
@@ -39,7 +39,7 @@ impl<S: PeerOfRun> StreamCombine<S> {
     ///
     /// # Errors
     /// When the spec's options cannot be read.
-    pub fn new(peers: S, streaming: &Streaming) -> Result<Self, Reason> {
+    pub(crate) fn new(peers: S, streaming: &Streaming) -> Result<Self, Reason> {
         Ok(Self {
             peers,
             order: KeyOrder::of(streaming)?,

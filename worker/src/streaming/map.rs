@@ -13,7 +13,7 @@ use crate::data::{Collector, MapFunction, Start, Unit};
 use crate::program::ReadFailed;
 
 /// Maps with a program, or passes records as they are.
-pub struct StreamMap<P> {
+pub(crate) struct StreamMap<P> {
     peer: Option<P>,
     form: Form,
     cutter: LineCutter,
@@ -39,7 +39,7 @@ impl<P: Peer> StreamMap<P> {
     ///
     /// # Errors
     /// When the spec's options cannot be read.
-    pub fn new(peer: Option<P>, streaming: &Streaming, map_only: bool, numbered: bool) -> Result<Self, Reason> {
+    pub(crate) fn new(peer: Option<P>, streaming: &Streaming, map_only: bool, numbered: bool) -> Result<Self, Reason> {
         let text = match () {
             () if !map_only => None,
             () if streaming.strict => Some(MapOnly::Rejoined(streaming.output_separator.clone().into_bytes())),
@@ -57,7 +57,7 @@ impl<P: Peer> StreamMap<P> {
 impl<P> StreamMap<P> {
     /// The same for records of this format, which come as a program is given them unless they are lines.
     #[must_use]
-    pub fn reading(mut self, format: &InputFormat) -> Self {
+    pub(crate) fn reading(mut self, format: &InputFormat) -> Self {
         self.form.is_raw = !format.is_plain_lines();
         self
     }
@@ -123,7 +123,7 @@ impl<P: Peer> MapFunction for StreamMap<P> {
 ///
 /// # Errors
 /// Never.
-pub fn write_line(key: &[u8], _: &[u8], out: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn write_line(key: &[u8], _: &[u8], out: &mut Vec<u8>) -> Result<()> {
     out.extend_from_slice(key);
     Ok(())
 }

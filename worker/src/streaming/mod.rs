@@ -16,18 +16,18 @@ mod tests;
 
 use gristmill_common::Reason;
 
-pub use aggregate::Aggregate;
-pub use combine::{PeerOfRun, StreamCombine};
-pub use map::{StreamMap, write_line};
-pub use record::shuffle_partitioner;
-pub use reduce::StreamReduce;
-pub use reporter::{Reporter, Said};
+pub(crate) use aggregate::Aggregate;
+pub(crate) use combine::{PeerOfRun, StreamCombine};
+pub(crate) use map::{StreamMap, write_line};
+pub(crate) use record::shuffle_partitioner;
+pub(crate) use reduce::StreamReduce;
+pub(crate) use reporter::{Reporter, Said};
 
 /// Takes what a program prints, in blocks that are cut anywhere.
-pub type Take<'a> = dyn FnMut(&[u8]) -> Result<(), Reason> + 'a;
+pub(crate) type Take<'a> = dyn FnMut(&[u8]) -> Result<(), Reason> + 'a;
 
 /// A running program that reads lines and prints lines.
-pub trait Peer {
+pub(crate) trait Peer {
     /// Hands bytes to it, and gives what it prints meanwhile to `take`. One that reads no more is no error here.
     ///
     /// # Errors

@@ -115,7 +115,7 @@ fn printed_key<'r>(ordered: bool, key: &'r [u8], value: &'r [u8]) -> &'r [u8] {
 ///
 /// # Errors
 /// When the spec's options cannot be read.
-pub fn shuffle_partitioner(streaming: &Streaming) -> Result<Partitioner, Reason> {
+pub(crate) fn shuffle_partitioner(streaming: &Streaming) -> Result<Partitioner, Reason> {
     let ordered = streaming.order != Order::Bytes;
     Ok(match &streaming.partition {
         Partition::Hash if !ordered => Partitioner::Hash,

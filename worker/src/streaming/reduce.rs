@@ -17,7 +17,7 @@ use crate::program::ReadFailed;
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// Reduces with a program, or passes records as they are.
-pub struct StreamReduce<P> {
+pub(crate) struct StreamReduce<P> {
     peer: Option<P>,
     order: KeyOrder,
     separator: Vec<u8>,
@@ -44,7 +44,7 @@ impl<P: Peer> StreamReduce<P> {
     ///
     /// # Errors
     /// When the spec's options cannot be read.
-    pub fn new(peer: Option<P>, streaming: &Streaming) -> Result<Self, Reason> {
+    pub(crate) fn new(peer: Option<P>, streaming: &Streaming) -> Result<Self, Reason> {
         let printed = Printed {
             separator: Separator::new(&streaming.reduce_output_separator, streaming.reduce_output_key_fields),
             order: KeyOrder::of(streaming)?,

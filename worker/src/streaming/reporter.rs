@@ -6,7 +6,7 @@ const PREFIX: &[u8] = b"reporter:";
 
 /// One thing that was said.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Said<'a> {
+pub(crate) enum Said<'a> {
     /// Add to a counter, named `group:counter`.
     Count(String, i64),
     /// What it is doing.
@@ -19,7 +19,7 @@ pub enum Said<'a> {
 
 /// Cuts stderr into what is said.
 #[derive(Default)]
-pub struct Reporter {
+pub(crate) struct Reporter {
     carry: Vec<u8>,
     /// In a line that is too long to be for the engine.
     in_long_line: bool,
@@ -27,7 +27,7 @@ pub struct Reporter {
 
 impl Reporter {
     /// Takes a piece of stderr.
-    pub fn take(&mut self, mut bytes: &[u8], said: &mut dyn FnMut(Said<'_>)) {
+    pub(crate) fn take(&mut self, mut bytes: &[u8], said: &mut dyn FnMut(Said<'_>)) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end + 1);
             bytes = rest;
@@ -55,7 +55,7 @@ impl Reporter {
     }
 
     /// Takes the end of stderr.
-    pub fn finish(&mut self, said: &mut dyn FnMut(Said<'_>)) {
+    pub(crate) fn finish(&mut self, said: &mut dyn FnMut(Said<'_>)) {
         if !self.carry.is_empty() {
             let whole = !self.in_long_line;
             said(if whole { parse(&self.carry) } else { Said::Log(&self.carry) });
