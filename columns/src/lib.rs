@@ -21,10 +21,8 @@ mod writer;
 pub use error::Error;
 pub use footer::{Footer, Group, TAIL_BYTES, footer_bytes};
 pub use output::{OutputFile, RowError, push_line};
-pub use packer::Packer;
 pub use rows::{Form, Row, Rows};
 pub use schema::{Column, difference};
-pub use writer::{Field, TableWriter};
 
 /// Reads so many bytes of the file at an offset, no fewer.
 pub type Fetch<'f> = dyn FnMut(u64, usize) -> std::io::Result<Vec<u8>> + 'f;

@@ -20,23 +20,18 @@ pub enum RowError {
 }
 
 /// A file of an output. The same lines are the same bytes: levels are fixed, and nothing of the machine or the time goes in.
-pub enum OutputFile<W: Write + Send> {
+pub struct OutputFile<W: Write + Send>(Kind<W>);
+
+enum Kind<W: Write + Send> {
     /// Lines of text, whatever they hold.
     Lines {
-        /// What they become.
         format: OutputFormat,
-        /// What is not packed yet goes through here.
         packer: Packer<W>,
         /// The line that is being made.
         line: Vec<u8>,
     },
     /// Rows of a Parquet file.
-    Rows {
-        /// The fields of a line.
-        columns: Vec<OutputColumn>,
-        /// The file.
-        writer: Box<TableWriter<W>>,
-    },
+    Rows { columns: Vec<OutputColumn>, writer: Box<TableWriter<W>> },
 }
 
 impl<W: Write + Send> OutputFile<W> {
@@ -47,11 +42,11 @@ impl<W: Write + Send> OutputFile<W> {
     pub fn new(to: W, format: &OutputFormat, compression: OutputCompression) -> io::Result<Self> {
         if let OutputFormat::Parquet(parquet) = format {
             let writer = Box::new(TableWriter::new(to, &parquet.columns, compression)?);
-            return Ok(Self::Rows { columns: parquet.columns.clone(), writer });
+            return Ok(Self(Kind::Rows { columns: parquet.columns.clone(), writer }));
         }
         let mut packer = Packer::new(compression, to)?;
         packer.write_all(&format.header())?;
-        Ok(Self::Lines { format: format.clone(), packer, line: Vec::new() })
+        Ok(Self(Kind::Lines { format: format.clone(), packer, line: Vec::new() }))
     }
 
     /// Appends a line, without its line feed.
@@ -59,13 +54,13 @@ impl<W: Write + Send> OutputFile<W> {
     /// # Errors
     /// If it does not fit, or the file cannot be written.
     pub fn push(&mut self, text: &[u8]) -> Result<(), RowError> {
-        match self {
-            Self::Lines { format, packer, line } => {
+        match &mut self.0 {
+            Kind::Lines { format, packer, line } => {
                 line.clear();
                 push_line(format, text, line).map_err(RowError::Row)?;
                 Ok(packer.write_all(line)?)
             }
-            Self::Rows { columns, writer } => {
+            Kind::Rows { columns, writer } => {
                 let fields = fields(columns, text).map_err(RowError::Row)?;
                 let row = columns.iter().zip(fields).map(|(column, field)| typed(column, field));
                 let row = row.collect::<Result<Vec<_>, _>>().map_err(RowError::Row)?;
@@ -79,9 +74,9 @@ impl<W: Write + Send> OutputFile<W> {
     /// # Errors
     /// If it cannot be written.
     pub fn finish(self) -> io::Result<W> {
-        match self {
-            Self::Lines { packer, .. } => packer.finish(),
-            Self::Rows { writer, .. } => writer.finish(),
+        match self.0 {
+            Kind::Lines { packer, .. } => packer.finish(),
+            Kind::Rows { writer, .. } => writer.finish(),
         }
     }
 }

@@ -13,7 +13,7 @@ const ZSTD_LEVEL: i32 = 3;
 const BZIP2_LEVEL: u32 = 9;
 
 /// Packs the bytes of a file.
-pub enum Packer<W: Write> {
+pub(crate) enum Packer<W: Write> {
     /// As they are.
     Plain(W),
     /// gzip.

@@ -19,7 +19,7 @@ const ZSTD_LEVEL: i32 = 3;
 
 /// A field of a row, of the kind of its column.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Field<'f> {
+pub(crate) enum Field<'f> {
     /// Text.
     String(&'f str),
     /// A number.
@@ -29,7 +29,7 @@ pub enum Field<'f> {
 }
 
 /// Writes rows.
-pub struct TableWriter<W: Write + Send> {
+pub(crate) struct TableWriter<W: Write + Send> {
     writer: SerializedFileWriter<W>,
     columns: Vec<Held>,
     rows: u64,
@@ -48,7 +48,7 @@ impl<W: Write + Send> TableWriter<W> {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn new(to: W, columns: &[OutputColumn], compression: OutputCompression) -> io::Result<Self> {
+    pub(crate) fn new(to: W, columns: &[OutputColumn], compression: OutputCompression) -> io::Result<Self> {
         let fields = columns.iter().map(leaf).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let schema = Type::group_type_builder("schema").with_fields(fields).build().map_err(failed)?;
         let properties = WriterProperties::builder()
@@ -69,7 +69,7 @@ impl<W: Write + Send> TableWriter<W> {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn push(&mut self, row: &[Field<'_>]) -> io::Result<()> {
+    pub(crate) fn push(&mut self, row: &[Field<'_>]) -> io::Result<()> {
         for (held, field) in self.columns.iter_mut().zip(row) {
             self.bytes += match (held, field) {
                 (Held::Strings(values), Field::String(text)) => {
@@ -118,7 +118,7 @@ impl<W: Write + Send> TableWriter<W> {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         self.flush()?;
         self.writer.into_inner().map_err(failed)
     }
