@@ -1,5 +1,7 @@
 //! The columns of a file, and what their values are.
 
+use std::fmt::Debug;
+
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
@@ -123,7 +125,6 @@ pub(crate) fn columns_of(schema: &SchemaDescriptor) -> Vec<Column> {
 
 fn kind_of(descriptor: &ColumnDescriptor) -> Result<Kind, String> {
     let physical = descriptor.physical_type();
-    let unknown = |what: &dyn std::fmt::Debug| Err(format!("is of a kind that is not built ({what:?} of {physical})"));
     let kind = match descriptor.logical_type_ref() {
         Some(LogicalType::String | LogicalType::Enum | LogicalType::Json) => Kind::Text,
         Some(LogicalType::Decimal(decimal)) => Kind::Decimal { scale: scale(decimal.scale)? },
@@ -141,27 +142,36 @@ fn kind_of(descriptor: &ColumnDescriptor) -> Result<Kind, String> {
         }
         Some(LogicalType::Uuid) => Kind::Uuid,
         Some(LogicalType::Float16) => Kind::HalfFloat,
-        Some(LogicalType::Unknown) | None => match descriptor.converted_type() {
-            ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON => Kind::Text,
-            ConvertedType::DECIMAL => Kind::Decimal { scale: scale(descriptor.type_scale())? },
-            ConvertedType::DATE => Kind::Date,
-            ConvertedType::TIME_MILLIS => Kind::Time { unit: Unit::Millis },
-            ConvertedType::TIME_MICROS => Kind::Time { unit: Unit::Micros },
-            ConvertedType::TIMESTAMP_MILLIS => Kind::Timestamp { unit: Unit::Millis, is_utc: true },
-            ConvertedType::TIMESTAMP_MICROS => Kind::Timestamp { unit: Unit::Micros, is_utc: true },
-            ConvertedType::UINT_8 | ConvertedType::UINT_16 | ConvertedType::UINT_32 | ConvertedType::UINT_64 => {
-                Kind::Unsigned
-            }
-            ConvertedType::INT_8
-            | ConvertedType::INT_16
-            | ConvertedType::INT_32
-            | ConvertedType::INT_64
-            | ConvertedType::NONE => plain(physical),
-            other => return unknown(&other),
-        },
-        Some(other) => return unknown(other),
+        Some(LogicalType::Unknown) | None => converted(descriptor)?,
+        Some(other) => return unknown(other, descriptor),
     };
-    if fits(kind, physical) { Ok(kind) } else { unknown(&kind) }
+    if fits(kind, physical) { Ok(kind) } else { unknown(&kind, descriptor) }
+}
+
+/// As files say it that were written before logical types.
+fn converted(descriptor: &ColumnDescriptor) -> Result<Kind, String> {
+    Ok(match descriptor.converted_type() {
+        ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON => Kind::Text,
+        ConvertedType::DECIMAL => Kind::Decimal { scale: scale(descriptor.type_scale())? },
+        ConvertedType::DATE => Kind::Date,
+        ConvertedType::TIME_MILLIS => Kind::Time { unit: Unit::Millis },
+        ConvertedType::TIME_MICROS => Kind::Time { unit: Unit::Micros },
+        ConvertedType::TIMESTAMP_MILLIS => Kind::Timestamp { unit: Unit::Millis, is_utc: true },
+        ConvertedType::TIMESTAMP_MICROS => Kind::Timestamp { unit: Unit::Micros, is_utc: true },
+        ConvertedType::UINT_8 | ConvertedType::UINT_16 | ConvertedType::UINT_32 | ConvertedType::UINT_64 => {
+            Kind::Unsigned
+        }
+        ConvertedType::INT_8
+        | ConvertedType::INT_16
+        | ConvertedType::INT_32
+        | ConvertedType::INT_64
+        | ConvertedType::NONE => plain(descriptor.physical_type()),
+        other => return unknown(&other, descriptor),
+    })
+}
+
+fn unknown(what: &dyn Debug, descriptor: &ColumnDescriptor) -> Result<Kind, String> {
+    Err(format!("is of a kind that is not built ({what:?} of {})", descriptor.physical_type()))
 }
 
 fn scale(scale: i32) -> Result<u32, String> {

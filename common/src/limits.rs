@@ -25,6 +25,12 @@ pub const PROTOCOL_THAT_FUSES: u32 = 3;
 
 /// Tasks in one job: keeps the scheduler's tables under 300 MiB at 300 bytes per task.
 pub const TASKS_PER_JOB: u64 = 1_000_000;
+/// Name of a job, in characters: a column of a table.
+pub const JOB_NAME_CHARS: usize = 200;
+/// Name of a native program, in bytes.
+pub const PROGRAM_NAME_BYTES: usize = 200;
+/// Highest priority of a job; the lowest is as far below 0.
+pub const PRIORITY: i32 = 1_000;
 /// Steps in one job: longer chains are several jobs.
 pub const STEPS_PER_JOB: usize = 64;
 /// Reduce tasks of one step: a map output's index has an entry for each.
@@ -159,6 +165,8 @@ pub const SPLIT_MIN_BYTES: u64 = 1 << 20;
 pub const SPLITS_OF_SMALL_INPUT: u64 = 16;
 /// Smallest `split.bytes` that a spec may ask for.
 pub const SPLIT_FLOOR_BYTES: u64 = 1;
+/// Largest `split.bytes`: an uploaded file in one piece.
+pub const SPLIT_CEILING_BYTES: u64 = UPLOAD_BYTES;
 /// Files in one split: opening files is what a task with many small ones does.
 pub const FILES_PER_SPLIT: usize = 10_000;
 /// Input files of one job.
@@ -216,6 +224,10 @@ pub const HOT_RECORDS: u64 = 10_000;
 
 /// No sign of progress for this long ends an attempt, in milliseconds (spec: `progress_timeout_ms`).
 pub const PROGRESS_TIMEOUT_MS: u64 = 600_000;
+/// Least `progress_timeout_ms`: progress is looked at every tenth of it.
+pub const PROGRESS_TIMEOUT_MIN_MS: u64 = 100;
+/// Highest `progress_timeout_ms`: a week.
+pub const PROGRESS_TIMEOUT_MAX_MS: u64 = 7 * 24 * 3_600_000;
 /// How long a submit waits for the plan, in milliseconds, so that simple mistakes are still a 4xx.
 pub const SUBMIT_WAIT_MS: u64 = 2_000;
 /// Longest `?wait=` of an API call, in milliseconds.
@@ -288,6 +300,8 @@ pub const RENDER_CHUNK_BYTES: usize = 256 << 10;
 
 /// Files and archives of one program: each is a link in every attempt's working directory.
 pub const BUNDLE_FILES: usize = 1_000;
+/// Name of such a file, in bytes: what file systems allow.
+pub const FILE_NAME_BYTES: usize = 255;
 /// One bundle as uploaded, in bytes.
 pub const BUNDLE_BYTES: u64 = 4 << 30;
 /// How long a bundle that no job names is kept after its last use, in milliseconds: a day of submitting the same program.
@@ -320,6 +334,8 @@ pub const COMMAND_DIRECTORY_BYTES: u64 = 8 << 30;
 pub const COMMAND_OUTPUT_BYTES: u64 = 1 << 40;
 /// Linear memory of a WebAssembly instance, in bytes (spec: `memory_bytes`).
 pub const WASM_MEMORY_BYTES: u64 = 256 << 20;
+/// The least it may be: one page.
+pub const WASM_MEMORY_MIN_BYTES: u64 = 64 << 10;
 /// The most it may be: 32-bit modules address no more.
 pub const WASM_MEMORY_MAX_BYTES: u64 = 4 << 30;
 /// A WebAssembly module, in bytes: compiling one takes a second for each few megabytes.

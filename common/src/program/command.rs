@@ -125,7 +125,12 @@ fn check_files(files: &[BundleFile], at: &str) -> Result<(), Problem> {
     let mut names = BTreeSet::new();
     for (index, BundleFile { name, .. }) in files.iter().enumerate() {
         let at = format!("{at}/files/{index}/name");
-        if name.is_empty() || name.len() > 255 || name == "." || name == ".." || name.contains(['/', '\0']) {
+        if name.is_empty()
+            || name.len() > limits::FILE_NAME_BYTES
+            || name == "."
+            || name == ".."
+            || name.contains(['/', '\0'])
+        {
             return Err(Problem::at(at, "a name is one component of a path, such as mapper.py"));
         }
         if !names.insert(name) {

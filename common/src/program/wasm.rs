@@ -79,8 +79,9 @@ impl Wasm {
         }
         check_env(&self.env, at)?;
         self.streaming.check(&format!("{at}/streaming"))?;
-        if self.memory_bytes < 1 << 16 || self.memory_bytes > limits::WASM_MEMORY_MAX_BYTES {
-            let detail = format!("65536 to {} bytes are allowed", limits::WASM_MEMORY_MAX_BYTES);
+        let (least, most) = (limits::WASM_MEMORY_MIN_BYTES, limits::WASM_MEMORY_MAX_BYTES);
+        if self.memory_bytes < least || self.memory_bytes > most {
+            let detail = format!("{least} to {most} bytes are allowed");
             return Err(Problem::at(format!("{at}/memory_bytes"), detail));
         }
         Ok(())

@@ -41,9 +41,10 @@ impl JobSpec {
         self.check_columns()?;
         self.check_join()?;
         self.split.check()?;
-        between("/priority", Some(i64::from(self.priority)), -1000, 1000)?;
+        between("/priority", Some(self.priority), -limits::PRIORITY, limits::PRIORITY)?;
         between("/attempts", Some(self.attempts), 1, limits::ATTEMPTS_MAX)?;
-        between("/progress_timeout_ms", Some(self.progress_timeout_ms), 100, 7 * 24 * 3_600_000)?;
+        let (least, most) = (limits::PROGRESS_TIMEOUT_MIN_MS, limits::PROGRESS_TIMEOUT_MAX_MS);
+        between("/progress_timeout_ms", Some(self.progress_timeout_ms), least, most)?;
         let (least, most) = (limits::SORT_BUDGET_MIN_BYTES, limits::SORT_BUDGET_MAX_BYTES);
         between("/sort_budget_bytes", Some(self.sort_budget_bytes), least, most)?;
         self.check_faults()?;
@@ -201,8 +202,9 @@ impl JobSpec {
 
 fn check_name(name: &str) -> Result<(), Problem> {
     let length = name.chars().count();
-    if length == 0 || length > 200 || name.chars().any(char::is_control) {
-        return Err(Problem::at("/name", "a name is 1 to 200 characters, none of them control characters"));
+    if length == 0 || length > limits::JOB_NAME_CHARS || name.chars().any(char::is_control) {
+        let most = limits::JOB_NAME_CHARS;
+        return Err(Problem::at("/name", format!("a name is 1 to {most} characters, none of them control characters")));
     }
     Ok(())
 }

@@ -74,7 +74,7 @@ pub struct Split {
 
 impl Split {
     pub(super) fn check(&self) -> Result<(), Problem> {
-        between("/split/bytes", self.bytes, limits::SPLIT_FLOOR_BYTES, 1 << 40)?;
+        between("/split/bytes", self.bytes, limits::SPLIT_FLOOR_BYTES, limits::SPLIT_CEILING_BYTES)?;
         between("/split/records", self.records, 1, u64::MAX)?;
         between("/split/lines", self.lines, 1, u64::MAX)?;
         if self.lines.is_some() && self.bytes.is_some() {

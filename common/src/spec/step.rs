@@ -184,9 +184,9 @@ impl StepSpec {
 }
 
 fn check_native(name: &str, at: &str) -> Result<(), Problem> {
-    let named = !name.is_empty() && name.len() <= 200;
-    if !named || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-        let detail = "a program's name is 1 to 200 of the characters A-Z a-z 0-9 - _ .";
+    let most = limits::PROGRAM_NAME_BYTES;
+    if name.is_empty() || name.len() > most || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        let detail = format!("a program's name is 1 to {most} of the characters A-Z a-z 0-9 - _ .");
         return Err(Problem::at(format!("{at}/native"), detail));
     }
     Ok(())

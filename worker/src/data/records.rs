@@ -171,17 +171,8 @@ fn first_row(csv: &Csv, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<F
             Parsed::Row(length) if csv.header => {
                 let names: Result<Vec<String>, _> = parser.fields(window.held()).map(String::from_utf8).collect();
                 let names = names.map_err(|_| bad_at(piece.file, 0, "the header is not UTF-8"))?;
-                let quoted = |name: &String| {
-                    let mut out = Vec::new();
-                    push_json(name, &mut out);
-                    String::from_utf8(out).unwrap_or_default()
-                };
-                if let Some(twice) = twice(&names) {
-                    return Err(bad_at(piece.file, 0, &format!("the header names `{twice}` twice")));
-                }
-                let fields = names.len();
-                let names = Some(names.iter().map(quoted).collect());
-                return Ok(FirstRow { names, fields, bytes: before + length as u64 });
+                let names = quoted(&names, piece.file)?;
+                return Ok(FirstRow { fields: names.len(), names: Some(names), bytes: before + length as u64 });
             }
             Parsed::Row(_) => return Ok(FirstRow { names: None, fields: parser.count(), bytes: before }),
             Parsed::Bad(_, why) if csv.header => return Err(bad_at(piece.file, 0, &format!("the header: {why}"))),
@@ -195,6 +186,19 @@ fn first_row(csv: &Csv, piece: &InputPiece<'_>, inputs: &dyn Inputs) -> Result<F
             Parsed::Open => window.more().map_err(failed)?,
         }
     }
+}
+
+/// Makes strings of JSON of the names in a header.
+fn quoted(names: &[String], file: &PinnedFile) -> Result<Vec<String>, Reason> {
+    if let Some(twice) = twice(names) {
+        return Err(bad_at(file, 0, &format!("the header names `{twice}` twice")));
+    }
+    let quote = |name: &String| {
+        let mut out = Vec::new();
+        push_json(name, &mut out);
+        String::from_utf8(out).unwrap_or_default()
+    };
+    Ok(names.iter().map(quote).collect())
 }
 
 fn twice(names: &[String]) -> Option<&String> {

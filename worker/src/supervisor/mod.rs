@@ -192,18 +192,9 @@ impl Supervisor {
                         self.on_slot(message);
                     }
                 }
-                Some(message) = answered.recv() => {
-                    let now_ms = self.clock.elapsed_ms();
-                    match self.polls.on_answered(message, now_ms) {
-                        Ok(answer) => if let Err(refusal) = self.on_answer(answer, now_ms) {
-                            break Err(refusal.into());
-                        },
-                        Err(Failure::Ignored | Failure::Later) => {}
-                        Err(Failure::Void) => self.exchange.poll_again(),
-                        Err(Failure::TooLarge) => self.exchange.on_too_large(),
-                        Err(Failure::Never(error)) => break Err(WorkerError::Rejected(error)),
-                    }
-                }
+                Some(message) = answered.recv() => if let Err(error) = self.on_answered(message) {
+                    break Err(error);
+                },
                 Some(job) = lost.recv() => {
                     // The coordinator learns from the next poll that this worker has nothing of the job, and runs its maps again.
                     tracing::error!(%job, "map outputs of this worker are gone or damaged; its maps of the job run again");
@@ -271,6 +262,18 @@ impl Supervisor {
             }
         }
         self.exchange.set_full(self.outbox.is_full());
+    }
+
+    fn on_answered(&mut self, message: Answered) -> Result<(), WorkerError> {
+        let now_ms = self.clock.elapsed_ms();
+        match self.polls.on_answered(message, now_ms) {
+            Ok(answer) => self.on_answer(answer, now_ms)?,
+            Err(Failure::Ignored | Failure::Later) => {}
+            Err(Failure::Void) => self.exchange.poll_again(),
+            Err(Failure::TooLarge) => self.exchange.on_too_large(),
+            Err(Failure::Never(error)) => return Err(WorkerError::Rejected(error)),
+        }
+        Ok(())
     }
 
     fn on_answer(&mut self, answer: PollResponse, now_ms: u64) -> Result<(), Refusal> {

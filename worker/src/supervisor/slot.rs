@@ -13,7 +13,7 @@ use gristmill_common::reason::bounded;
 use gristmill_common::wire::{LogHead, Outcome};
 use gristmill_common::{Fence, Reason, TaskRange, limits};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::clock::Stopwatch;
 use super::host::{Host, Maker};
@@ -146,11 +146,21 @@ impl Slot {
             Ok(()) => self.watch(&mut host, &mut batch).await,
             Err(_) => End::Dead,
         };
+        let survivor = self.settle(host, &mut batch, end).await;
+        let rest = batch.open.difference(&batch.unwanted).copied();
+        for tasks in ranges(rest) {
+            let _ = self.say.send(FromSlot::Unfinished(Work { tasks, ..batch.work.clone() }));
+        }
+        survivor
+    }
+
+    /// Blames whom there is to blame for the end of a batch, and ends the executor unless it is idle.
+    async fn settle(&mut self, host: Host, batch: &mut Batch, end: End) -> Option<Host> {
         let position = Arc::clone(&host.position);
         let at = place(&position, &batch.files);
-        let survivor = match end {
+        match end {
             End::Idle => Some(host),
-            End::Closed => {
+            End::Closed | End::Unwanted => {
                 host.kill().await;
                 None
             }
@@ -160,31 +170,21 @@ impl Slot {
                 let _ = (!begun).then(|| self.backoff.draw());
                 // Before user code ran, whatever killed the executor was not its fault.
                 let reason = if begun { reason } else { Reason::Worker { message: format!("no executor: {reason}") } };
-                self.blame(&mut batch, &position, reason, &log).await;
+                self.blame(batch, &position, reason, &log).await;
                 None
             }
             End::TimedOut(timeout) => {
                 let log = host.kill().await;
                 let after_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-                self.blame(&mut batch, &position, Reason::TimedOut { after_ms, at }, &log).await;
+                self.blame(batch, &position, Reason::TimedOut { after_ms, at }, &log).await;
                 None
             }
-            End::Unwanted => {
-                host.kill().await;
-                None
-            }
-        };
-        let rest = batch.open.difference(&batch.unwanted).copied();
-        for tasks in ranges(rest) {
-            let _ = self.say.send(FromSlot::Unfinished(Work { tasks, ..batch.work.clone() }));
         }
-        survivor
     }
 
     /// Follows a batch until it ends one way or another.
     async fn watch(&mut self, host: &mut Host, batch: &mut Batch) -> End {
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = looks(LOOK_EVERY);
         let mut seen = host.position.snapshot();
         let mut still = Stopwatch::start();
         loop {
@@ -201,8 +201,7 @@ impl Slot {
                         batch.timeout = Some(timeout);
                         batch.files = files.into_iter().collect();
                         still = Stopwatch::start();
-                        look = interval((timeout / 10).clamp(LOOK_LEAST, LOOK_EVERY));
-                        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                        look = looks((timeout / 10).clamp(LOOK_LEAST, LOOK_EVERY));
                     }
                 },
                 order = self.orders.recv() => match order {
@@ -299,6 +298,12 @@ impl Batch {
         let running = self.running(position.snapshot().fence);
         running.is_some_and(|task| self.unwanted.contains(&task)) || self.open.is_subset(&self.unwanted)
     }
+}
+
+fn looks(every: Duration) -> Interval {
+    let mut looks = interval(every);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
 }
 
 fn moved(before: &Snapshot, now: &Snapshot) -> bool {
