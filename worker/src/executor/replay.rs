@@ -5,7 +5,7 @@
 //! then does not look up ends with the caller's process.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -73,21 +73,7 @@ pub fn replay(order: &Replay, programs: &Programs, cancel: &Arc<AtomicBool>) -> 
     let scratch = order.directory.join(".scratch");
     std::fs::create_dir_all(&scratch)?;
     std::fs::create_dir_all(&order.state_dir)?;
-    let hello = Hello {
-        url: order.endpoint.address(),
-        pin: order.endpoint.pin,
-        plain_allowed: order.endpoint.allows_plain_http(),
-        direct: true,
-        packs: true,
-        worker: WorkerId(uuid::Uuid::nil()),
-        // This user may read here whatever this user may read.
-        roots: vec![PathBuf::from("/")],
-        state_dir: order.state_dir.clone(),
-        outputs: scratch.join("outputs"),
-        scratch: scratch.clone(),
-        sandbox: None,
-        groups: None,
-    };
+    let hello = hello(order, &scratch);
     let position = Arc::new(Position::in_memory());
     let (stop, timeout_ms) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (say, ended) = mpsc::channel();
@@ -112,6 +98,24 @@ pub fn replay(order: &Replay, programs: &Programs, cancel: &Arc<AtomicBool>) -> 
         script: left(SCRIPT),
         next: left(NEXT),
     })
+}
+
+fn hello(order: &Replay, scratch: &Path) -> Hello {
+    Hello {
+        url: order.endpoint.address(),
+        pin: order.endpoint.pin,
+        plain_allowed: order.endpoint.allows_plain_http(),
+        direct: true,
+        packs: true,
+        worker: WorkerId(uuid::Uuid::nil()),
+        // This user may read here whatever this user may read.
+        roots: vec![PathBuf::from("/")],
+        state_dir: order.state_dir.clone(),
+        outputs: scratch.join("outputs"),
+        scratch: scratch.to_owned(),
+        sandbox: None,
+        groups: None,
+    }
 }
 
 /// Waits for the end, and brings it about when there is no progress for too long.

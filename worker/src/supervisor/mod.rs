@@ -5,22 +5,24 @@
 
 pub(crate) mod clock;
 mod disk;
+mod drain;
 mod host;
 mod identity;
 mod polls;
 mod relays;
 mod shuffle;
 mod slot;
+mod start;
 
 use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill_client::{Backoff, ClientError, WorkerClient};
+use gristmill_client::ClientError;
 use gristmill_common::wire::{Location, Outcome, PollResponse, Report, TaskResult, Verdict};
 use gristmill_common::{JobId, limits};
-use gristmill_storage::{Roots, StorageError};
+use gristmill_storage::StorageError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -30,17 +32,15 @@ pub use identity::executable_digest;
 
 use crate::config::WorkerConfig;
 use crate::exchange::{Exchange, Instruction, Refusal, Work};
-use crate::executor::Hello;
 use crate::outbox::Outbox;
 use crate::program::Programs;
 use crate::state_dir::{StateDir, StateError};
 use clock::Stopwatch;
 use disk::Disk;
-use host::Maker;
 use polls::{Answered, Failure, Polls};
 use relays::Relays;
 use shuffle::Listening;
-use slot::{FromSlot, Slot, ToSlot};
+use slot::{FromSlot, ToSlot};
 
 /// Why a worker ended although nobody asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -117,49 +117,6 @@ pub async fn run(config: WorkerConfig, programs: Programs, shutdown: Cancellatio
 }
 
 impl Supervisor {
-    fn start(
-        config: &WorkerConfig,
-        programs: Programs,
-        answers: UnboundedSender<Answered>,
-        say: UnboundedSender<FromSlot>,
-        lose: UnboundedSender<JobId>,
-    ) -> Result<Self, WorkerError> {
-        let client = WorkerClient::new(config.endpoint.clone()).map_err(WorkerError::Rejected)?;
-        let state = Arc::new(StateDir::claim(&config.state_dir, clock::fresh_id())?);
-        let roots = Roots::new(&config.roots, [&config.state_dir])?;
-        let shuffle = config.shuffle.as_ref().map(|listen| shuffle::start(listen, state.outputs())).transpose()?;
-        let served_at = shuffle.as_ref().map(|listening| listening.address.clone());
-        let identity =
-            identity::of(config, &state, &roots, &programs, served_at).map_err(io_error("tell who this worker is"))?;
-        tracing::info!(
-            worker = %identity.worker, name = identity.about.name, slots = config.slots, state = %state.path().display(),
-            coordinator = %config.endpoint, "worker started"
-        );
-        let (outbox, reports) = Outbox::open(state.outbox()).map_err(io_error("open the outbox"))?;
-        let mut exchange = Exchange::new(identity);
-        exchange.restore(reports);
-        for job in state.held_jobs() {
-            exchange.hold_job(job);
-        }
-        let maker = Maker { executors: config.executors.clone(), programs, hello: hello(config, &state) };
-        let slots =
-            (0..config.slots as usize).map(|number| start_slot(number, &maker, &state, &say, &client)).collect();
-        Ok(Self {
-            shuffle,
-            relays: Relays::new(client.clone(), Arc::clone(&state), lose),
-            polls: Polls::new(client, answers),
-            state,
-            exchange,
-            outbox,
-            slots,
-            clock: Stopwatch::start(),
-            disk: Disk::new(config.state_dir.clone(), config.reserve_bytes),
-            draining_ms: None,
-            dismissed: false,
-            said_alone: false,
-        })
-    }
-
     async fn serve(
         mut self,
         mut answered: UnboundedReceiver<Answered>,
@@ -358,50 +315,6 @@ impl Supervisor {
         });
     }
 
-    fn drain(&mut self) {
-        if self.draining_ms.is_none() {
-            let limit_s = limits::WORKER_DRAIN_MS / 1_000;
-            tracing::info!(
-                running = self.exchange.running(),
-                limit_s,
-                "draining: finishing what runs, giving back the rest; a second signal stops at once"
-            );
-            self.draining_ms = Some(self.clock.elapsed_ms());
-            self.exchange.drain();
-        }
-    }
-
-    /// Says whether a drain is over: everything reported, acknowledged and relayed, or its time is up, or nobody is there and
-    /// nothing is left to hand over.
-    fn is_done(&mut self, now_ms: u64) -> bool {
-        let Some(since) = self.draining_ms else { return false };
-        let waited_ms = now_ms.saturating_sub(since);
-        if waited_ms >= limits::WORKER_DRAIN_MS {
-            tracing::warn!(
-                running = self.exchange.running(),
-                unacked = self.exchange.unacked(),
-                "the drain took too long; stopping anyway"
-            );
-            return true;
-        }
-        let is_empty = self.exchange.is_empty() && self.relays.is_empty();
-        let is_alone = self.polls.is_failing() && self.exchange.running() == 0;
-        if is_alone && is_empty && !self.exchange.holds_outputs() {
-            tracing::info!("the coordinator does not answer, and nothing is left to hand over");
-            return true;
-        }
-        // Also while something runs: it may need the coordinator to go on.
-        if self.polls.is_failing() && !std::mem::replace(&mut self.said_alone, true) {
-            let limit_s = (limits::WORKER_DRAIN_MS - waited_ms).div_ceil(1_000);
-            tracing::warn!(
-                unacked = self.exchange.unacked(), state = %self.state.path().display(), limit_s,
-                "the coordinator does not answer: waiting for it, to hand over reports and outputs; a second signal stops at \
-                 once, and the next worker with this state directory hands them over"
-            );
-        }
-        self.dismissed && is_empty
-    }
-
     async fn end(self) {
         for SlotHandle { orders, task, .. } in self.slots {
             drop(orders);
@@ -410,42 +323,4 @@ impl Supervisor {
         }
         tracing::info!("worker stopped");
     }
-}
-
-fn hello(config: &WorkerConfig, state: &StateDir) -> Hello {
-    Hello {
-        url: config.endpoint.address(),
-        pin: config.endpoint.pin,
-        plain_allowed: config.endpoint.allows_plain_http(),
-        direct: config.shuffle.is_some(),
-        packs: config.packs,
-        worker: state.id(),
-        roots: config.roots.clone(),
-        state_dir: config.state_dir.clone(),
-        outputs: state.outputs(),
-        scratch: state.scratch(),
-        sandbox: config.sandbox.clone(),
-        groups: config.groups.clone(),
-    }
-}
-
-fn start_slot(
-    number: usize,
-    maker: &Maker,
-    state: &StateDir,
-    say: &UnboundedSender<FromSlot>,
-    client: &WorkerClient,
-) -> SlotHandle {
-    let (orders, receive) = unbounded_channel();
-    let slot = Slot {
-        number,
-        maker: maker.clone(),
-        scratch: state.scratch(),
-        orders: receive,
-        say: say.clone(),
-        started: 0,
-        backoff: Backoff::default(),
-        client: client.clone(),
-    };
-    SlotHandle { orders, task: tokio::spawn(slot.run()), work: None }
 }
