@@ -47,13 +47,9 @@ where
     fn map(&self, args: &[String], task: MapTask<'_>) -> Result<TaskDone, Reason> {
         let mapper = (self.0.mapper)(args).map_err(|error| unmakeable(&error))?;
         let text = write_record::<M::Key, M::Value>;
-        match M::Key::GROUP {
+        match by_group::<M::Key>() {
             None => data::map(task, &mut TypedMap(mapper), self.0.folding.accumulate(), text),
-            Some(group) => {
-                let by_group = move |key: &[u8], _: &[u8], count: u32| partition_of(&key[..group(key)], count);
-                let shuffle = Shuffle { partitioner: Partitioner::Function(Arc::new(by_group)), combine: None };
-                data::map_shuffled(task, &mut TypedMap(mapper), shuffle, text)
-            }
+            Some(shuffle) => data::map_shuffled(task, &mut TypedMap(mapper), shuffle, text),
         }
     }
 
@@ -65,8 +61,18 @@ where
 
     fn map_fed(&self, args: &[String], task: MapTask<'_>) -> Result<Box<dyn Feed>, Reason> {
         let mapper = (self.0.mapper)(args).map_err(|error| unmakeable(&error))?;
-        data::map_fed(task, TypedMap(mapper), self.0.folding.accumulate())
+        match by_group::<M::Key>() {
+            None => data::map_fed(task, TypedMap(mapper), self.0.folding.accumulate()),
+            Some(shuffle) => data::map_fed_shuffled(task, TypedMap(mapper), shuffle),
+        }
     }
+}
+
+/// How records get from maps to reduces where keys are grouped: a group goes to one reduce as a whole.
+fn by_group<K: Key + ?Sized>() -> Option<Shuffle> {
+    let group = K::GROUP?;
+    let by_group = move |key: &[u8], _: &[u8], count: u32| partition_of(&key[..group(key)], count);
+    Some(Shuffle { partitioner: Partitioner::Function(Arc::new(by_group)), combine: None })
 }
 
 /// Writes the line of a map-only step.

@@ -16,6 +16,7 @@ use gristmill_worker::program::{InputPiece, Inputs, MapInput, MapTask, Program, 
 use gristmill_worker::skip::Skips;
 
 use super::*;
+use crate::codec::Grouped;
 
 /// Texts or tags, by the names of files.
 type Named<'a> = &'a [(&'a str, &'a str)];
@@ -59,13 +60,23 @@ fn run_mixed(
     change: impl FnOnce(&mut PlannedStep),
 ) -> Result<Vec<String>, Reason> {
     let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-    let mut step = PlannedStep {
+    let mut step = PlannedStep { args: args.clone(), maps: files.len() as u32, ..step(2) };
+    change(&mut step);
+    let runs = run_step(job, reducing, &args, (files, tags), &step);
+    step.part_form = PartForm::File;
+    let finished = run_step(job, reducing, &args, (files, tags), &step);
+    assert_eq!(runs, finished, "a finished part is the text of a run");
+    runs
+}
+
+fn step(reduces: u32) -> PlannedStep {
+    PlannedStep {
         native: Some("test".into()),
         command: None,
         wasm: None,
-        args: args.clone(),
-        maps: files.len() as u32,
-        reduces: 2,
+        args: Vec::new(),
+        maps: 1,
+        reduces,
         combine: true,
         sort_budget_bytes: 1 << 20,
         fan_in: 2,
@@ -74,13 +85,7 @@ fn run_mixed(
         part_form: PartForm::Run,
         written: None,
         fused: false,
-    };
-    change(&mut step);
-    let runs = run_step(job, reducing, &args, (files, tags), &step);
-    step.part_form = PartForm::File;
-    let finished = run_step(job, reducing, &args, (files, tags), &step);
-    assert_eq!(runs, finished, "a finished part is the text of a run");
-    runs
+    }
 }
 
 fn run_step(
@@ -292,6 +297,56 @@ fn records_of_another_build_are_refused_not_misread() {
     let (old, new) = (Job::from(Job::map(|_| Words)), Job::from(Job::map(|_| Measures)));
     let reason = run_mixed(&old, &new, &[], &FILES, &[], |_| {}).expect_err("another encoding");
     assert!(reason.to_string().contains("another build"), "{reason}");
+}
+
+/// Groups records of `name number` by the name, in the order of the number.
+struct Series;
+
+impl Mapper for Series {
+    type Key = Grouped<String, u64>;
+    type Value = str;
+
+    fn map(&mut self, record: &[u8], out: &mut Emit<'_, Grouped<String, u64>, str>) -> Result<()> {
+        let (name, number) = std::str::from_utf8(record)?.split_once(' ').unwrap_or_default();
+        out.emit(&Grouped(name.to_owned(), number.parse()?), "");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_map_that_is_fed_sends_the_records_of_a_group_where_one_that_reads_a_part_sends_them() {
+    let lines: String = (0..200).map(|number| format!("{} {number}\n", ["a", "b", "c"][number % 3])).collect();
+    let job = Job::from(Job::map(|_| Series));
+    let (step, skips) = (step(8), Skips::none());
+    let output = |input: MapInput<'_>| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("output");
+        let fed = matches!(input, MapInput::Fed { .. });
+        let task = MapTask {
+            job: gristmill_common::JobId(uuid::Uuid::nil()),
+            name: TaskName { step: 1, stage: Stage::Map, index: 4 },
+            fence: Fence(9),
+            step: &step,
+            input,
+            output: &path,
+            scratch: dir.path(),
+            packs: true,
+            position: Arc::new(Position::in_memory()),
+            log: AttemptLog::default(),
+            cancel: Arc::default(),
+            skips: &skips,
+        };
+        if fed {
+            let mut feed = job.map_fed(&[], task).expect("started");
+            feed.feed(lines.as_bytes()).expect("fed");
+            feed.finish().expect("done");
+        } else {
+            job.map(&[], task).expect("done");
+        }
+        std::fs::read(path).expect("a map output")
+    };
+    let apart = output(MapInput::Part { part: 4, text: Box::new(lines.as_bytes()) });
+    assert!(apart == output(MapInput::Fed { part: 4 }), "the bytes are the same");
 }
 
 #[test]
