@@ -22,7 +22,8 @@ Workloads:
   W1  word count, English text        W2  word count, Zipf words       W3  sort of 100-byte records
   W4  no-op tasks per second          W5  latency of a tiny job        W6  mapper.py and reducer.py
   W8  grep                            W9  cluster beside `run`
-  W9z the same, much shuffle          W10 growth with the input
+  W9z the same, much shuffle          W9r polls beside a relay
+  W10 growth with the input
 
 Contenders: gristmill, typed (a user's 35-line job), yardstick, gnu, duckdb, polars, spark; those that are not installed
 are left out with a line that says so. Python packages are looked for in --python. Any other program can be brought:

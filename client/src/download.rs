@@ -37,6 +37,16 @@ impl Download {
         self.response.chunk().await.map_err(|error| ClientError::from_http(&self.address, &error))
     }
 
+    /// Receives the next bytes of a body that is not over.
+    ///
+    /// # Errors
+    /// As [`Self::chunk`], and [`ClientError::Malformed`] when nothing more comes.
+    pub async fn more(&mut self) -> Result<Bytes, ClientError> {
+        let chunk = self.chunk().await?;
+        let ended = || ClientError::Malformed { url: self.address.clone(), cause: "it ends early".to_owned() };
+        chunk.ok_or_else(ended)
+    }
+
     /// Receives everything, which must be at most `limit` bytes.
     ///
     /// # Errors

@@ -274,6 +274,10 @@ pub const UPLOAD_BYTES: u64 = 1 << 40;
 pub const HEADER_READ_MS: u64 = 10_000;
 /// Map outputs named in one fetch request.
 pub const OUTPUTS_PER_FETCH: usize = 1_024;
+/// Answers to fetches that one attempt receives at the same time: each has a connection and its buffers.
+pub const ANSWERS_AT_ONCE: usize = 64;
+/// Bytes of sections that one such answer may announce: more than any disk, and sums of them are numbers.
+pub const SECTIONS_BYTES: u64 = 1 << 50;
 /// Connections to a worker's own listener: of each of many workers a few executors.
 pub const SHUFFLE_CONNECTIONS: usize = 1_024;
 /// How long a worker that serves map outputs may take to answer before they are fetched by way of the coordinator, in

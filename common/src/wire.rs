@@ -359,7 +359,8 @@ pub struct OutputRef {
 /// from the worker that holds them.
 ///
 /// The answer is, for each map named and in that order, the section of the run file for that partition, preceded by its
-/// length as 8 bytes little-endian; a length of `u64::MAX` says that this output is not there.
+/// length as 8 bytes little-endian; a length of `u64::MAX` says that this output is not there. With `from` all lengths come
+/// first, and then the sections in turns of 256 KiB: a merge of them can begin long before the end of the answer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FetchRequest {
@@ -367,6 +368,9 @@ pub struct FetchRequest {
     pub partition: u32,
     /// The outputs: map task and winning attempt.
     pub outputs: Vec<(u32, Fence)>,
+    /// Sections in turns, without the first so many bytes behind the lengths; one after the other without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
 }
 
 /// Query of `PUT /v1/worker/output/{index}` for a part that is a finished file.

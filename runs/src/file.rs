@@ -265,6 +265,14 @@ impl RunFile {
         SectionBytes { storage: self.storage.clone(), range: self.section(partition) }
     }
 
+    /// Returns a range of the raw bytes of a partition's section; what is beyond its end is left out.
+    #[must_use]
+    pub fn section_range(&self, partition: u32, range: Range<u64>) -> SectionBytes {
+        let section = self.section(partition);
+        let within = |at: u64| section.start.saturating_add(at).min(section.end);
+        SectionBytes { storage: self.storage.clone(), range: within(range.start)..within(range.end) }
+    }
+
     /// Returns a reader of a partition's records. It fails on damage, and on blocks of another run or partition.
     #[must_use]
     pub fn reader(&self, partition: u32) -> SectionReader<SectionBytes> {

@@ -48,7 +48,7 @@ mod writer;
 pub use error::RunError;
 pub use file::{RunFile, SectionBytes};
 pub use finished::{Checksum, FileWriter};
-pub use frames::{NOT_THERE, SectionFrames};
+pub use frames::{NOT_THERE, Piece, SectionFrames, SectionTurns, TURN_BYTES, Turns};
 pub use merge::{Merge, key_prefix};
 pub use part::{PartWriter, part_text};
 pub use section::{SectionReader, Source};

@@ -3,6 +3,7 @@
 mod cluster;
 mod grep;
 mod growth;
+mod relay;
 mod sort;
 mod streaming;
 mod tasks;
@@ -34,11 +35,13 @@ pub(crate) enum Workload {
     Cluster,
     /// W9z: the same where the shuffle weighs.
     Shuffle,
+    /// W9r: polls beside a relay.
+    Relay,
     /// W10: growth with the input.
     Growth,
 }
 
-const NAMES: [(&str, Workload); 10] = [
+const NAMES: [(&str, Workload); 11] = [
     ("W1", Workload::Words),
     ("W2", Workload::Zipf),
     ("W3", Workload::Sort),
@@ -48,6 +51,7 @@ const NAMES: [(&str, Workload); 10] = [
     ("W8", Workload::Grep),
     ("W9", Workload::Cluster),
     ("W9z", Workload::Shuffle),
+    ("W9r", Workload::Relay),
     ("W10", Workload::Growth),
 ];
 
@@ -69,6 +73,7 @@ impl Workload {
             Self::Grep => grep::grep(bench),
             Self::Cluster => cluster::words(bench),
             Self::Shuffle => cluster::zipf(bench),
+            Self::Relay => relay::sort(bench),
             Self::Growth => growth::words(bench),
         }
     }

@@ -102,7 +102,7 @@ pub(crate) fn tiny(bench: &Bench) -> Result<Report> {
     Ok(report)
 }
 
-fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     gristmill_client::install_tls();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
 }

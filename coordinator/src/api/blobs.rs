@@ -106,7 +106,7 @@ pub(super) async fn fetch(
     let GrantName { job, step, .. } = grant;
     let made = app.driver.query(move |scheduler, _| scheduler.feeding(job, step)).await?;
     let (from, stage) = made.ok_or_else(|| no_such("map output"))?;
-    let FetchRequest { partition, outputs } = request;
+    let FetchRequest { partition, outputs, from: at } = request;
     let count = outputs.len();
     let store = app.store.clone();
     // An output that is not there or not whole is left out, and reported as lost by who asked.
@@ -115,7 +115,7 @@ pub(super) async fn fetch(
         let name = output_name(job, from, stage, map, fence);
         store.open_output(&name).inspect_err(|error| tracing::warn!(%error, "asked for a map output")).ok()
     };
-    let mut response = Body::from_stream(gristmill_listen::frames(partition, count, open)).into_response();
+    let mut response = Body::from_stream(gristmill_listen::frames(partition, count, at, open)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     Ok(response)
 }

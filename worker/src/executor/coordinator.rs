@@ -21,9 +21,9 @@ use crate::position::Position;
 use crate::program::ReadFailed;
 
 /// How long a coordinator that is away is waited for in the middle of an attempt.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 /// How often an attempt that waits for the coordinator shows that it is alive.
-const ALIVE: Duration = Duration::from_millis(100);
+pub(super) const ALIVE: Duration = Duration::from_millis(100);
 /// Times in a row that a body that broke off is continued before the attempt gives up. A coordinator that is away in between
 /// is waited for.
 pub(crate) const CONTINUATIONS: u32 = 8;
@@ -72,9 +72,14 @@ impl Coordinator {
         self.wait(retry::idempotent(patience, || self.client.put_log(token, task, head, text)))
     }
 
-    /// Waits for something of another worker, at most so long; `None` when it took longer.
-    pub(crate) fn within<T>(&self, patience: Duration, what: impl Future<Output = T>) -> Option<T> {
-        self.wait(async move { timeout(patience, what).await.ok() })
+    /// Returns the client, for calls that somebody else waits for.
+    pub(super) fn client(&self) -> WorkerClient {
+        self.client.clone()
+    }
+
+    /// Runs something on this connection's runtime and shows no sign of life: for a thread beside the attempt's own.
+    pub(super) fn beside<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
     }
 
     /// Waits for the next bytes of a body; empty at its end.
@@ -103,7 +108,7 @@ impl Coordinator {
 
     /// Waits for the coordinator. Meanwhile the attempt shows that it is alive, since it is not user code that is slow; not
     /// forever, so that a wait without end is noticed.
-    fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+    pub(super) fn wait<T>(&self, what: impl Future<Output = T>) -> T {
         self.runtime.block_on(async {
             let mut what = pin!(what);
             self.position.tick();

@@ -4,6 +4,7 @@
 //! worker's. It may die at any moment: what it does before its reply is in its scratch directory or under names that only
 //! this attempt uses.
 
+mod arrivals;
 mod attempt;
 mod coordinator;
 mod fetch;

@@ -2,8 +2,8 @@
 //! made it where both serve each other, or in the store.
 //!
 //! Files are opened twice: once to check them and to find the section, and again when the merge comes to it, so that ten
-//! thousand maps do not need ten thousand descriptors. Sections that are fetched go to one scratch file a request; memory
-//! is bounded by a chunk. Blocks are verified where they are read, so what is damaged here is noticed before user code.
+//! thousand maps do not need ten thousand descriptors. Sections that are fetched arrive while they are merged. Blocks are
+//! verified where they are read, so what is damaged here is noticed before user code.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,20 +12,23 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gristmill_common::wire::{Location, OutputRef, OutputsAnswer, output_name};
+use gristmill_common::wire::{FetchRequest, Location, OutputRef, OutputsAnswer, output_name};
 use gristmill_common::{Fence, GrantName, Reason, Stage, TaskName, WorkerId, limits};
 use gristmill_runs::{RunError, RunFile};
 
+use super::arrivals::{Arrivals, Transfers};
 use super::coordinator::{Coordinator, worker_failure};
-use super::fetch::{Fetch, Peers};
+use super::fetch::{Fetch, Peers, Source};
 use crate::data::unreadable_output;
 use crate::program::{ReadFailed, Section};
 use crate::state_dir;
 
+/// The step and the stage whose outputs are read.
+pub(super) type Feeding = (u16, Stage);
+
 /// Finds sections for one executor.
 pub(crate) struct Sections<'a> {
-    /// The step and the stage whose outputs are read.
-    pub(crate) feeding: (u16, Stage),
+    pub(crate) feeding: Feeding,
     pub(crate) coordinator: &'a Coordinator,
     pub(crate) state_dir: &'a Path,
     pub(crate) scratch: &'a Path,
@@ -36,14 +39,14 @@ pub(crate) struct Sections<'a> {
 }
 
 impl Sections<'_> {
-    /// Returns the partition's section of every output that has one.
+    /// Returns the partition's section of every output that has one, and the transfers that some of them come by.
     pub(crate) fn all(
         &mut self,
         token: &str,
         grant: &GrantName,
         partition: u32,
         table: &OutputsAnswer,
-    ) -> Result<Vec<Section>, Reason> {
+    ) -> Result<(Vec<Section>, Option<Transfers>), Reason> {
         let mut sections = Vec::new();
         let mut stored = Vec::new();
         let mut served: BTreeMap<WorkerId, Vec<&OutputRef>> = BTreeMap::new();
@@ -56,7 +59,7 @@ impl Sections<'_> {
                     Ok(section) => sections.extend(section),
                     Err(_) if is_stored(output) => stored.push((output.map, output.fence)),
                     Err(error) => {
-                        return Err(unreadable_output(self.made_by(output.map), output.fence, &error));
+                        return Err(unreadable_output(made_by(self.feeding, output.map), output.fence, &error));
                     }
                 }
             } else if let Some(holder) = output.at.iter().find_map(|at| serving(at, table)) {
@@ -67,12 +70,11 @@ impl Sections<'_> {
                 return Err(self.unreachable(output));
             }
         }
-        let mut fetch = Fetch::new(self.coordinator, self.scratch, self.feeding, partition);
+        let mut arrivals = Arrivals::new(self.coordinator, self.scratch);
         for (holder, outputs) in served {
-            let Some(at) = table.holders.get(&holder) else { continue };
             for outputs in outputs.chunks(limits::OUTPUTS_PER_FETCH) {
                 let names: Vec<_> = outputs.iter().map(|output| (output.map, output.fence)).collect();
-                match self.peers.fetch(&mut fetch, (holder, at), &names)? {
+                match self.served(&mut arrivals, (holder, table), partition, &names)? {
                     Some(found) => sections.extend(found),
                     // What is also in the store is fetched from there; the rest has to be relayed first.
                     None => match outputs.iter().find(|output| !is_stored(output)) {
@@ -83,9 +85,44 @@ impl Sections<'_> {
             }
         }
         for outputs in stored.chunks(limits::OUTPUTS_PER_FETCH) {
-            sections.extend(fetch.stored(token, outputs)?);
+            let fetch = self.fetch(Source::store(self.coordinator, token), partition, outputs);
+            let opened = self.coordinator.wait(fetch.open());
+            let (answer, lengths) = opened.map_err(|error| worker_failure("fetch map outputs", &error))?;
+            fetch.check(&lengths)?;
+            sections.extend(arrivals.take(fetch, answer, lengths)?);
         }
-        Ok(sections)
+        Ok((sections, arrivals.start()?))
+    }
+
+    fn fetch(&self, source: Source, partition: u32, outputs: &[(u32, Fence)]) -> Fetch {
+        let request = FetchRequest { partition, outputs: outputs.to_vec(), from: Some(0) };
+        Fetch { feeding: self.feeding, request, source }
+    }
+
+    /// Fetches from the worker that holds the outputs; `None` when they cannot be had from there.
+    fn served(
+        &mut self,
+        arrivals: &mut Arrivals<'_>,
+        (worker, table): (WorkerId, &OutputsAnswer),
+        partition: u32,
+        outputs: &[(u32, Fence)],
+    ) -> Result<Option<Vec<Section>>, Reason> {
+        let Some(holder) = table.holders.get(&worker) else { return Ok(None) };
+        let opened = self.peers.source(worker, holder).map_err(Into::into).and_then(|source| {
+            let fetch = self.fetch(source, partition, outputs);
+            self.coordinator.wait(fetch.open()).map(|opened| (fetch, opened))
+        });
+        match opened {
+            Ok((fetch, (answer, lengths))) => {
+                fetch.check(&lengths)?;
+                arrivals.take(fetch, answer, lengths).map(Some)
+            }
+            Err(error) => {
+                let url = &holder.url;
+                tracing::warn!(url, %error, "cannot fetch from a worker; its outputs come by way of the coordinator");
+                Ok(None)
+            }
+        }
     }
 
     /// Returns the file of an output on this host.
@@ -100,17 +137,12 @@ impl Sections<'_> {
         })
     }
 
-    fn made_by(&self, index: u32) -> TaskName {
-        let (step, stage) = self.feeding;
-        TaskName { step, stage, index }
-    }
-
     fn unreachable(&self, output: &OutputRef) -> Reason {
-        Reason::Unreachable { map: self.made_by(output.map), fence: output.fence }
+        Reason::Unreachable { map: made_by(self.feeding, output.map), fence: output.fence }
     }
 
     fn inside(&self, output: &OutputRef, text: &str, partition: u32) -> Result<Option<Section>, Reason> {
-        let bad = |error: &dyn std::fmt::Display| lost(self.made_by(output.map), output.fence, error);
+        let bad = |error: &dyn std::fmt::Display| lost(made_by(self.feeding, output.map), output.fence, error);
         let content = STANDARD.decode(text).map_err(|error| bad(&error))?;
         let run = RunFile::from_bytes(content).map_err(|error| bad(&error))?;
         check_fence(&run, output).map_err(|error| bad(&error))?;
@@ -118,6 +150,10 @@ impl Sections<'_> {
         let (map, fence, len) = (output.map, output.fence, bytes.len());
         Ok((len > 0).then(|| Section { map, fence, len, bytes: Box::new(bytes) }))
     }
+}
+
+pub(super) fn made_by((step, stage): Feeding, index: u32) -> TaskName {
+    TaskName { step, stage, index }
 }
 
 fn is_stored(output: &OutputRef) -> bool {

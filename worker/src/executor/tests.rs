@@ -1,6 +1,6 @@
 //! What an executor does with outputs and with a coordinator that breaks off, against one that is scripted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,9 +14,7 @@ use axum::routing::any;
 use axum::{Json, Router};
 use futures_util::{StreamExt, stream};
 use gristmill_common::plan::{Compression, PartForm, Piece, PinnedFile, PlanHead, PlannedStep, SplitInput};
-use gristmill_common::wire::{
-    Location, NamedFile, Outcome, OutputRef, OutputsAnswer, PlanAnswer, SplitsAnswer, output_name_in, placed_name,
-};
+use gristmill_common::wire::{Location, NamedFile, Outcome, PlanAnswer, SplitsAnswer, output_name_in, placed_name};
 use gristmill_common::{
     Code, Fence, Generation, GrantName, JobId, Problem, Reason, Stage, TaskRange, TokenSecret, WorkerId, limits,
 };
@@ -25,35 +23,33 @@ use gristmill_storage::{Inbox, Roots};
 use uuid::Uuid;
 
 use super::coordinator::Coordinator;
-use super::fetch::Peers;
 use super::inputs::GrantInputs;
 use super::outputs::{Made, Outputs};
 use super::pipe::Link;
 use super::protocol::{Hello, Order, Reply};
-use super::sections::Sections;
 use crate::position::Position;
 use crate::program::{Inputs, MapInput, MapTask, Program, Programs, ReadFailed, ReduceTask, TaskDone};
 
 /// What was asked for: method and path, the `Range` header, and the body.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Asked {
+pub(super) struct Asked {
     call: String,
     range: Option<String>,
-    body: Bytes,
+    pub(super) body: Bytes,
 }
 
 /// A coordinator that answers by a function of the number of the request, from 0.
-struct Scripted {
+pub(super) struct Scripted {
     url: String,
-    coordinator: Coordinator,
+    pub(super) coordinator: Coordinator,
     position: Arc<Position>,
     asked: Arc<Mutex<Vec<Asked>>>,
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Scripted {
-    fn start(answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static) -> Self {
+    pub(super) fn start(answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
@@ -87,7 +83,7 @@ impl Scripted {
         Outputs { worker: WorkerId(Uuid::nil()), directory, jobs: BTreeSet::new(), inbox }
     }
 
-    fn asked(&self) -> Vec<Asked> {
+    pub(super) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("no panic").clone()
     }
 }
@@ -113,7 +109,7 @@ fn hello(url: String, dir: &tempfile::TempDir) -> Hello {
     }
 }
 
-fn grant(stage: Stage) -> GrantName {
+pub(super) fn grant(stage: Stage) -> GrantName {
     GrantName {
         job: JobId(Uuid::nil()),
         step: 0,
@@ -299,7 +295,7 @@ fn reduces_whose_maps_are_made_again_are_given_back() {
 }
 
 /// A body of these bytes that breaks off.
-fn breaking(status: StatusCode, bytes: &'static [u8]) -> Response {
+pub(super) fn breaking(status: StatusCode, bytes: &'static [u8]) -> Response {
     let end = async {
         // What was sent before is to arrive.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -351,39 +347,6 @@ fn an_input_that_cannot_be_continued_is_not_user_codes_fault() {
     };
     assert!(matches!(reason_after(Code::Stale), Reason::InputChanged { .. }));
     assert!(matches!(reason_after(Code::Internal), Reason::Worker { .. }));
-}
-
-#[test]
-fn a_fetch_that_breaks_off_begins_anew() {
-    let scripted = Scripted::start(|number| match number {
-        0 => breaking(StatusCode::OK, b"\x03\0\0\0\0\0\0\0abc\x05\0\0"),
-        _ => Bytes::from_static(b"\x03\0\0\0\0\0\0\0abc\x02\0\0\0\0\0\0\0de").into_response(),
-    });
-    let mut finder = Sections {
-        feeding: (0, Stage::Map),
-        coordinator: &scripted.coordinator,
-        state_dir: scripted.dir.path(),
-        scratch: scripted.dir.path(),
-        holders: &mut BTreeMap::new(),
-        peers: &mut Peers::default(),
-    };
-    let output = |map| OutputRef { map, fence: Fence(9), bytes: 100, at: vec![Location::Store] };
-    let table =
-        OutputsAnswer { generation: Generation(0), outputs: vec![output(4), output(6)], holders: BTreeMap::new() };
-    let grant = grant(Stage::Reduce);
-    let sections = finder.all("token", &grant, 2, &table).expect("fetched");
-    let texts = sections.into_iter().map(|mut section| {
-        let mut text = String::new();
-        section.bytes.read_to_string(&mut text).expect("read");
-        (section.map, section.len, text)
-    });
-    assert_eq!(texts.collect::<Vec<_>>(), [(4, 3, "abc".to_owned()), (6, 2, "de".to_owned())]);
-    assert_eq!(scripted.asked().len(), 2);
-    // A scratch file that cannot be read is the worker's failure, not the map's.
-    let mut section = finder.all("token", &grant, 2, &table).expect("fetched").remove(0);
-    fs::remove_file(scripted.dir.path().join("fetched-0")).expect("removed");
-    let error = section.bytes.read(&mut [0; 8]).expect_err("gone").downcast::<ReadFailed>().expect("with its reason");
-    assert!(matches!(error.0, Reason::Worker { .. }), "{error}");
 }
 
 /// Fails with what it is to read.

@@ -80,7 +80,7 @@ struct Served {
 }
 
 async fn fetch(State(served): State<Arc<Served>>, headers: HeaderMap, body: Json<FetchRequest>) -> Response {
-    let Json(FetchRequest { partition, outputs }) = body;
+    let Json(FetchRequest { partition, outputs, from }) = body;
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let Some(grant) = bearer.and_then(|token| served.secret.verify(token)) else {
         return refusal(StatusCode::UNAUTHORIZED, Code::Unauthorized, "no token, or one of another worker's key");
@@ -94,7 +94,7 @@ async fn fetch(State(served): State<Arc<Served>>, headers: HeaderMap, body: Json
         let path = served.outputs.join(output_name(grant.job, grant.step, Stage::Map, map, fence));
         open(&path, fence)
     };
-    Body::from_stream(gristmill_listen::frames(partition, count, open)).into_response()
+    Body::from_stream(gristmill_listen::frames(partition, count, from, open)).into_response()
 }
 
 /// Opens an output; `None` for one that is not there or not whole, which whoever asked then reports as lost.
@@ -139,7 +139,7 @@ mod tests {
     }
 
     async fn fetch(client: &WorkerClient, token: &str, fence: Fence) -> Result<Vec<u8>, ClientError> {
-        let request = FetchRequest { partition: 1, outputs: vec![(4, fence)] };
+        let request = FetchRequest { partition: 1, outputs: vec![(4, fence)], from: None };
         Ok(client.fetch(token, &request).await?.whole(1 << 20).await?.to_vec())
     }
 

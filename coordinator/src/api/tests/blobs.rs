@@ -57,7 +57,7 @@ async fn sections_come_in_the_order_asked_for_and_missing_ones_say_so() {
     let reduce = GrantName { stage: Stage::Reduce, tasks: TaskRange::one(1), first_fence: Fence(1 << 40), ..grant };
     let token = world.secret.sign(&reduce);
     let ask = |outputs: Vec<(u32, Fence)>| {
-        let body = serde_json::to_value(FetchRequest { partition: 1, outputs }).expect("JSON");
+        let body = serde_json::to_value(FetchRequest { partition: 1, outputs, from: None }).expect("JSON");
         world.ask(Method::POST, "/v1/worker/fetch").token(&token).json(&body)
     };
     let (map, fence) = (grant.tasks.first, grant.first_fence);

@@ -224,7 +224,7 @@ pub(super) async fn put(world: &World, token: &str, index: u32, bytes: Vec<u8>) 
 
 /// Fetches one section.
 pub(super) async fn fetch(world: &World, token: &str, partition: u32, map: u32, fence: Fence) -> Vec<u8> {
-    let request = FetchRequest { partition, outputs: vec![(map, fence)] };
+    let request = FetchRequest { partition, outputs: vec![(map, fence)], from: None };
     let body = serde_json::to_value(&request).expect("JSON");
     let got = world.ask(Method::POST, "/v1/worker/fetch").token(token).json(&body).send().await.ok();
     let (length, section) = got.body.split_at(8);

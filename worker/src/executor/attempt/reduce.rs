@@ -68,7 +68,7 @@ impl Attempts<'_> {
             holders: &mut self.holders,
             peers: &mut self.peers,
         };
-        let sections = finder.all(&batch.token, &batch.grant, task, table)?;
+        let (sections, transfers) = finder.all(&batch.token, &batch.grant, task, table)?;
         let bytes_in = sections.iter().map(|section| section.len).sum();
         let reduce = ReduceTask {
             job: batch.grant.job,
@@ -89,6 +89,7 @@ impl Attempts<'_> {
             program.reduce(&step.args, ReduceTask { next, ..reduce })
         };
         let done = guarded(run).unwrap_or_else(|message| Err(self.panicked(message, None)))?;
+        drop(transfers);
         Ok(TaskDone { bytes_in, ..done })
     }
 
