@@ -12,17 +12,18 @@ mod stderr;
 mod trace;
 mod workplace;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use gristmill_common::program::{BundleFile, Command};
 use gristmill_common::{Reason, limits};
 
 use crate::data;
 use crate::program::{Feed, MapInput, MapTask, Program, ReduceTask, TaskDone};
-use crate::streaming::{Aggregate, PeerOfRun, StreamCombine, StreamMap, StreamReduce, shuffle_partitioner, write_line};
+use crate::streaming::{
+    Aggregate, Counts, PeerOfRun, StreamCombine, StreamMap, StreamReduce, shuffle_partitioner, write_line,
+};
 use ending::Rules;
 use environment::Attempt;
 use process::{Process, Watch};
@@ -148,7 +149,7 @@ impl Setting {
 /// Starts combiners in the attempt's working directory.
 struct Combiners {
     setting: Arc<Setting>,
-    counters: Arc<Mutex<BTreeMap<String, i64>>>,
+    counts: Counts,
 }
 
 impl PeerOfRun for Combiners {
@@ -159,9 +160,7 @@ impl PeerOfRun for Combiners {
     }
 
     fn count(&mut self, name: String, amount: i64) {
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let value = counters.entry(name).or_default();
-        *value = value.saturating_add(amount);
+        self.counts.add(name, amount);
     }
 }
 
@@ -180,25 +179,25 @@ impl Program for CommandProgram {
         }
         let directory = self.directory();
         let setting = Arc::new(self.set_up_map(&task, &directory)?);
-        let counters = Arc::default();
-        let done = run_map(&setting, task, &counters);
+        let counts = Counts::default();
+        let done = run_map(&setting, task, &counts);
         // Before the caller looks: an attempt without output leaves its directory to nobody.
         self.clear();
-        Ok(with_counters(done?, &counters))
+        Ok(counts.add_to(done?))
     }
 
     fn map_fed(&self, _: &[String], task: MapTask<'_>) -> Result<Box<dyn Feed>, Reason> {
         let directory = self.directory();
         let setting = Arc::new(self.set_up_map(&task, &directory)?);
-        let counters = Arc::default();
-        let shuffle = shuffle_of(&setting, &counters)?;
+        let counts = Counts::default();
+        let shuffle = shuffle_of(&setting, &counts)?;
         let recorder = self.trace.as_ref().map(Trace::recorder).transpose()?;
         let peer = self.command.mapper.as_ref().map(|argv| setting.start_traced(argv, true)).transpose()?;
         let peer = peer.map(|peer| Recorded::new(peer, recorder));
         let mapper = StreamMap::new(peer, &self.command.streaming, false, false)?;
         let feed = Some(data::map_fed_shuffled(task, mapper, shuffle)?);
         let shared = self.trace.is_none().then(|| Arc::clone(&self.shared));
-        Ok(Box::new(FedCommand { feed, counters, shared }))
+        Ok(Box::new(FedCommand { feed, counts, shared }))
     }
 
     fn reduce(&self, _: &[String], task: ReduceTask<'_>) -> Result<TaskDone, Reason> {
@@ -227,7 +226,7 @@ impl Program for CommandProgram {
 struct FedCommand {
     /// `None` once it ended: the program has to be gone before its directory.
     feed: Option<Box<dyn Feed>>,
-    counters: Arc<Mutex<BTreeMap<String, i64>>>,
+    counts: Counts,
     /// Whose working directory is to be left; somebody may look at another one.
     shared: Option<Arc<Shared>>,
 }
@@ -239,7 +238,7 @@ impl Feed for FedCommand {
 
     fn finish(mut self: Box<Self>) -> Result<TaskDone, Reason> {
         let done = self.feed.take().map_or_else(|| Ok(TaskDone::default()), Feed::finish)?;
-        Ok(with_counters(done, &self.counters))
+        Ok(self.counts.add_to(done))
     }
 }
 
@@ -252,15 +251,6 @@ impl Drop for FedCommand {
     }
 }
 
-/// Adds what combiners counted.
-fn with_counters(mut done: TaskDone, counters: &Mutex<BTreeMap<String, i64>>) -> TaskDone {
-    for (name, amount) in std::mem::take(&mut *counters.lock().unwrap_or_else(PoisonError::into_inner)) {
-        let value = done.counters.entry(name).or_default();
-        *value = value.saturating_add(amount);
-    }
-    done
-}
-
 /// Writes down what the mapper would read.
 fn record_map(trace: &Trace, command: &Command, task: MapTask<'_>) -> Result<TaskDone, Reason> {
     let numbered = matches!(task.input, MapInput::Generated { .. });
@@ -270,24 +260,20 @@ fn record_map(trace: &Trace, command: &Command, task: MapTask<'_>) -> Result<Tas
     data::map_shuffled(task, &mut mapper, shuffle, write_line)
 }
 
-fn shuffle_of(setting: &Arc<Setting>, counters: &Arc<Mutex<BTreeMap<String, i64>>>) -> Result<data::Shuffle, Reason> {
+fn shuffle_of(setting: &Arc<Setting>, counts: &Counts) -> Result<data::Shuffle, Reason> {
     let streaming = &setting.command.streaming;
     let combiner = setting.command.combiner.as_ref().filter(|combiner| !is_aggregate(Some(combiner)));
     let combine = combiner.map(|_| {
-        let combiners = Combiners { setting: Arc::clone(setting), counters: Arc::clone(counters) };
+        let combiners = Combiners { setting: Arc::clone(setting), counts: counts.clone() };
         Ok(Box::new(StreamCombine::new(combiners, streaming)?) as Box<dyn data::CombineRun>)
     });
     Ok(data::Shuffle { partitioner: shuffle_partitioner(streaming)?, combine: combine.transpose()? })
 }
 
-fn run_map(
-    setting: &Arc<Setting>,
-    task: MapTask<'_>,
-    counters: &Arc<Mutex<BTreeMap<String, i64>>>,
-) -> Result<TaskDone, Reason> {
+fn run_map(setting: &Arc<Setting>, task: MapTask<'_>, counts: &Counts) -> Result<TaskDone, Reason> {
     let streaming = &setting.command.streaming;
     let numbered = matches!(task.input, MapInput::Generated { .. });
-    let shuffle = shuffle_of(setting, counters)?;
+    let shuffle = shuffle_of(setting, counts)?;
     let mapper = setting.command.mapper.as_ref();
     let peer = mapper.map(|argv| setting.start_traced(argv, true)).transpose()?;
     let mapper = StreamMap::new(peer, streaming, task.step.reduces == 0, numbered)?;

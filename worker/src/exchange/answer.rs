@@ -24,7 +24,6 @@ impl Exchange {
         self.pending = None;
         self.epoch = Some(answer.epoch);
         self.seen = answer.seq;
-        self.lease_ms = answer.lease_ms;
         self.next_poll_ms = answer.next_poll_ms;
         for &fences in &request.returned {
             self.returned.remove(fences);

@@ -176,7 +176,6 @@ pub struct Exchange {
     no_room: Option<String>,
     /// Bytes of reports that go into one request.
     report_bytes: usize,
-    lease_ms: u64,
     next_poll_ms: u64,
 }
 
@@ -203,7 +202,6 @@ impl Exchange {
             full: false,
             no_room: None,
             report_bytes: limits::REPORTS_PER_POLL_BYTES,
-            lease_ms: limits::LEASE_MS,
             next_poll_ms: 0,
         }
     }
@@ -403,12 +401,6 @@ impl Exchange {
     #[must_use]
     pub fn unacked(&self) -> u64 {
         self.finished.len()
-    }
-
-    /// Returns how long the lease lasts from the last answer on, in milliseconds.
-    #[must_use]
-    pub fn lease_ms(&self) -> u64 {
-        self.lease_ms
     }
 
     /// Returns when to poll again with nothing new to say, in milliseconds after the last answer.

@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod combine;
+mod counts;
 mod input;
 mod lines;
 mod map;
@@ -18,6 +19,7 @@ use gristmill_common::Reason;
 
 pub(crate) use aggregate::Aggregate;
 pub(crate) use combine::{PeerOfRun, StreamCombine};
+pub(crate) use counts::Counts;
 pub(crate) use map::{StreamMap, write_line};
 pub(crate) use record::shuffle_partitioner;
 pub(crate) use reduce::StreamReduce;

@@ -2,6 +2,8 @@
 //!
 //! A key length of `SAME_KEY` stands for the key of the record before; a value length of `NO_VALUE` for no value.
 
+/// Bytes of records that are gathered for a call.
+pub(super) const BATCH_BYTES: usize = 256 << 10;
 /// Instead of the length of a key: the record has the key of the one before, which may be of the batch before.
 pub(super) const SAME_KEY: u32 = u32::MAX;
 /// Instead of the length of a value: there is none.

@@ -7,6 +7,7 @@
 mod batch;
 mod batched;
 mod engine;
+mod functions;
 mod guest;
 mod host;
 mod locate;
