@@ -4,6 +4,7 @@
 //! memory is taken for it, and unpacking them is done here, so that a hostile file is an error and no more. Files are read by a
 //! function that the caller gives. Columns of plain values only: nested ones are refused by name.
 
+mod decoded;
 mod error;
 mod footer;
 mod output;

@@ -10,9 +10,9 @@ use gristmill_common::Reason;
 use gristmill_common::format::InputFormat;
 use gristmill_runs::RunSummary;
 
+use super::blocks::{BUFFER_BYTES, Block};
 use super::collect::{Collector, Sink};
 use super::function::{Accumulate, MapFunction, Start};
-use super::input::{BUFFER_BYTES, Block};
 use super::map::{self, Attempt, Shuffle};
 use super::output::PartOutput;
 use super::{counters, failure};

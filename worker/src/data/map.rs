@@ -9,11 +9,12 @@ use gristmill_common::program::Kind;
 use gristmill_common::{Reason, limits};
 use memchr::memchr_iter;
 
+use super::blocks::{BUFFER_BYTES, Block, BlockError, Blocks};
 use super::collect::{Collector, Sink};
 use super::combine_run::{CombineRun, RunCombineSink};
 use super::failure;
 use super::function::{Accumulate, MapFunction, Start, Text, Unit};
-use super::input::{self, Block, BlockError, Blocks};
+use super::input;
 use super::lines::PartSink;
 use super::parquet;
 use super::partition::Partitioner;
@@ -38,7 +39,7 @@ pub fn map<M: MapFunction, C: Accumulate>(
     combiner: Option<C>,
     text: Text,
 ) -> Result<TaskDone, Reason> {
-    map_with(task, mapper, combiner, text, input::BUFFER_BYTES)
+    map_with(task, mapper, combiner, text, BUFFER_BYTES)
 }
 
 /// As [`map`] with another size of buffer, which must not matter to the result.
@@ -87,7 +88,7 @@ pub fn map_shuffled<M: MapFunction>(
         _ if task.step.reduces == 0 => Box::new(PartSink::new(&task, text)),
         shuffle => shuffled_sink(&task, shuffle),
     };
-    map_into(task, mapper, sink, input::BUFFER_BYTES)
+    map_into(task, mapper, sink, BUFFER_BYTES)
 }
 
 /// As [`sink`], for programs that bring their own partitions.
@@ -149,7 +150,7 @@ pub(super) struct Attempt<'m, M> {
 
 impl<'m, M: MapFunction> Attempt<'m, M> {
     pub(super) fn new(mapper: M, out: Collector, skips: &'m Skips, format: &'m InputFormat) -> Self {
-        let buffer_bytes = input::BUFFER_BYTES;
+        let buffer_bytes = BUFFER_BYTES;
         Self { mapper, out, buffer_bytes, records: 0, done: 0, skips, format, is_raw: false }
     }
 

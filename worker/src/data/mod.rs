@@ -4,6 +4,7 @@
 //! which sections arrive. Ties of keys keep (map index, place in the map) order; combiners run where the plan's logical
 //! budget says. It knows bytes, not types; the `sdk` crate's typed functions are compiled into it.
 
+mod blocks;
 mod collect;
 mod combine_run;
 mod counters;

@@ -9,7 +9,8 @@ use gristmill_common::plan::{Compression, PinnedFile};
 use gristmill_common::reason::bounded;
 use gristmill_common::{Place, Reason};
 
-use super::input::{self, BUFFER_BYTES, BlockError};
+use super::blocks::{BUFFER_BYTES, BlockError};
+use super::input;
 use super::records::Batch;
 use crate::program::{InputPiece, Inputs};
 use crate::skip::Skips;

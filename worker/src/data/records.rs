@@ -14,7 +14,8 @@ use memchr::memchr;
 use memchr::memmem::Finder;
 use serde::de::IgnoredAny;
 
-use super::input::{self, BUFFER_BYTES, BlockError, End, Opened};
+use super::blocks::{BUFFER_BYTES, BlockError, End};
+use super::input::{self, Opened};
 use super::window::Window;
 use crate::program::{InputPiece, Inputs};
 use crate::skip::Skips;

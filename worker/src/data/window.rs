@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use super::input::{BUFFER_BYTES, BlockError};
+use super::blocks::{BUFFER_BYTES, BlockError};
 
 /// The bytes from the next record on.
 pub(super) struct Window {
