@@ -183,6 +183,28 @@ pub enum PartForm {
 }
 
 impl PlannedStep {
+    /// Makes a step of this native program and nothing else: what is planned of a spec that leaves out the rest, or what a
+    /// test begins with.
+    #[must_use]
+    pub fn native(name: impl Into<String>, maps: u32, reduces: u32) -> Self {
+        Self {
+            native: Some(name.into()),
+            command: None,
+            wasm: None,
+            args: Vec::new(),
+            maps,
+            reduces,
+            combine: true,
+            sort_budget_bytes: limits::SORT_BUDGET_BYTES,
+            fan_in: limits::FAN_IN,
+            order: None,
+            input_format: InputFormat::default(),
+            part_form: PartForm::Run,
+            written: None,
+            fused: false,
+        }
+    }
+
     /// Returns the program.
     #[must_use]
     pub fn program(&self) -> Program<'_> {

@@ -17,7 +17,7 @@ use crate::log::AttemptLog;
 use crate::position::Position;
 use crate::skip::Skips;
 
-/// User code that is compiled in.
+/// User code: compiled in, or what runs a step's executables or modules.
 pub trait Program: Send + Sync {
     /// Checks the arguments of a step, before any task of it runs.
     ///

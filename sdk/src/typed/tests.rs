@@ -70,22 +70,7 @@ fn run_mixed(
 }
 
 fn step(reduces: u32) -> PlannedStep {
-    PlannedStep {
-        native: Some("test".into()),
-        command: None,
-        wasm: None,
-        args: Vec::new(),
-        maps: 1,
-        reduces,
-        combine: true,
-        sort_budget_bytes: 1 << 20,
-        fan_in: 2,
-        order: None,
-        input_format: gristmill_common::format::InputFormat::default(),
-        part_form: PartForm::Run,
-        written: None,
-        fused: false,
-    }
+    PlannedStep { sort_budget_bytes: 1 << 20, fan_in: 2, ..PlannedStep::native("test", 1, reduces) }
 }
 
 fn run_step(

@@ -263,22 +263,7 @@ fn serve_one(scripted: &Scripted, grant: &GrantName, programs: &Programs) -> Vec
 }
 
 fn plan_of(reduces: u32) -> PlanAnswer {
-    let step = PlannedStep {
-        native: Some("test".into()),
-        command: None,
-        wasm: None,
-        args: vec![],
-        maps: 1,
-        reduces,
-        combine: false,
-        sort_budget_bytes: limits::SORT_BUDGET_BYTES,
-        fan_in: limits::FAN_IN,
-        order: None,
-        input_format: gristmill_common::format::InputFormat::default(),
-        part_form: PartForm::Run,
-        written: None,
-        fused: false,
-    };
+    let step = PlannedStep::native("test", 1, reduces);
     PlanAnswer { head: PlanHead { files: vec![], steps: vec![step], progress_timeout_ms: 1_000 }, may_skip: false }
 }
 

@@ -61,22 +61,7 @@ impl Bench {
     }
 
     fn step(&self) -> PlannedStep {
-        PlannedStep {
-            native: None,
-            command: None,
-            wasm: None,
-            args: Vec::new(),
-            maps: 1,
-            reduces: self.reduces,
-            combine: true,
-            sort_budget_bytes: 1 << 20,
-            fan_in: 64,
-            order: None,
-            input_format: gristmill_common::format::InputFormat::default(),
-            part_form: gristmill_common::plan::PartForm::Run,
-            written: None,
-            fused: false,
-        }
+        PlannedStep { sort_budget_bytes: 1 << 20, ..PlannedStep::native("test", 1, self.reduces) }
     }
 
     fn fake(&self, program: Script) -> Fake {

@@ -254,22 +254,7 @@ async fn plan(State(fake): State<Fake>, headers: HeaderMap) -> Json<PlanAnswer> 
     let name = bearer(&headers);
     let seen = fake.lock();
     let job = &seen.jobs[&name.job];
-    let step = PlannedStep {
-        native: Some("behaviour".to_owned()),
-        command: None,
-        wasm: None,
-        args: job.args.clone(),
-        maps: job.tasks,
-        reduces: 0,
-        combine: false,
-        sort_budget_bytes: limits::SORT_BUDGET_BYTES,
-        fan_in: limits::FAN_IN,
-        order: None,
-        input_format: gristmill_common::format::InputFormat::default(),
-        part_form: gristmill_common::plan::PartForm::Run,
-        written: None,
-        fused: false,
-    };
+    let step = PlannedStep { args: job.args.clone(), ..PlannedStep::native("behaviour", job.tasks, 0) };
     let head = PlanHead { files: vec![], steps: vec![step], progress_timeout_ms: job.progress_timeout_ms };
     Json(PlanAnswer { head, may_skip: false })
 }

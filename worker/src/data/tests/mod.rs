@@ -68,22 +68,7 @@ impl Read for Drip {
 }
 
 pub(super) fn step(reduces: u32) -> PlannedStep {
-    PlannedStep {
-        native: Some("test".into()),
-        command: None,
-        wasm: None,
-        args: Vec::new(),
-        maps: 1,
-        reduces,
-        combine: true,
-        sort_budget_bytes: 1 << 20,
-        fan_in: 64,
-        order: None,
-        input_format: gristmill_common::format::InputFormat::default(),
-        part_form: gristmill_common::plan::PartForm::Run,
-        written: None,
-        fused: false,
-    }
+    PlannedStep { sort_budget_bytes: 1 << 20, ..PlannedStep::native("test", 1, reduces) }
 }
 
 /// A directory for the files of one attempt.
