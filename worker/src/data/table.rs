@@ -193,11 +193,16 @@ impl<A> Table<A> {
         run: &mut RunOutput,
     ) -> Result<(), Reason> {
         let mut value = Vec::new();
-        for (partition, _, index) in self.sorted(partitions) {
-            let slot = &self.slots[index as usize];
-            value.clear();
-            combiner.store(&slot.acc, &mut value);
-            self.with_key(slot, |key| run.push(partition, key, &value))?;
+        for sorted in self.sorted(partitions).chunks(PROBES_AT_A_TIME) {
+            // As when they are looked up: neighbours in the order lie anywhere in the table.
+            let tags = sorted.iter().fold(0, |tags, &(_, _, index)| tags ^ self.slots[index as usize].tag);
+            std::hint::black_box(tags);
+            for &(partition, _, index) in sorted {
+                let slot = &self.slots[index as usize];
+                value.clear();
+                combiner.store(&slot.acc, &mut value);
+                self.with_key(slot, |key| run.push(partition, key, &value))?;
+            }
         }
         *self = Self::new(FIRST_SLOTS, || combiner.zero());
         Ok(())
