@@ -3,7 +3,7 @@
 //! A limit that users may set is a default here; the flag or field that changes it is named beside it.
 
 /// Version of the exchange between worker and coordinator.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 /// Oldest version that a coordinator serves: the one before, and older ones while they cost nothing.
 pub const OLDEST_PROTOCOL: u32 = 1;
 /// First version whose workers can leave records out.
