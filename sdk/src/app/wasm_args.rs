@@ -105,9 +105,9 @@ fn check(path: &Path) -> Result<()> {
 pub fn check_built_in(spec: &JobSpec) -> Result<()> {
     let has_modules = spec.steps.iter().any(|step| step.program().kind() == Kind::Wasm);
     if has_modules && !cfg!(feature = "wasm") {
-        let what =
-            "this program is built without WebAssembly: build it with the feature `wasm`, or submit the job to workers";
-        return Err(Usage(format!("{what} that have it")).into());
+        let what = "this program is built without WebAssembly: build it with the feature `wasm` (gristmill itself with \
+                    `cargo build --release --features full`), or submit the job to workers that have it";
+        return Err(Usage(what.to_owned()).into());
     }
     Ok(())
 }

@@ -104,7 +104,7 @@ impl<'a> Loader<'a> {
 
     #[cfg(not(feature = "wasm"))]
     fn wasm(&self, _: &Wasm, _: &str) -> Result<Arc<dyn Program>, Reason> {
-        let message = "this worker is built without WebAssembly: build it with the feature `wasm`";
+        let message = "this worker is built without WebAssembly: build it with `--features full`";
         Err(Reason::Worker { message: message.to_owned() })
     }
 }
