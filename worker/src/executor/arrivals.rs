@@ -16,6 +16,7 @@ use gristmill_client::Backoff;
 use gristmill_common::{Reason, limits};
 use gristmill_runs::Turns;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 
 use super::coordinator::{ALIVE, Coordinator, worker_failure};
 use super::fetch::{Answer, Fetch};
@@ -83,6 +84,8 @@ impl Transfers {
             let all = join_all(receivers.into_iter().map(Receiver::run));
             coordinator.beside(async {
                 tokio::select! { _ = stopped => (), _ = all => () }
+                // Connections whose answers nobody wants any more close now: nobody may run them for long after this.
+                yield_now().await;
             });
         };
         let thread = Builder::new().name("fetch".to_owned()).spawn(receive);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -110,6 +111,19 @@ fn transfers_end_with_the_attempt() {
     // The answer never ends: this would wait for ever.
     drop(transfers);
     assert!(matches!(reason(&mut found[1]), Reason::Worker { .. }));
+}
+
+#[test]
+fn a_connection_whose_answer_nobody_wants_is_closed_at_once() {
+    let (scripted, send) = slow(lengths([3, 2], "a"));
+    let (_found, transfers) = sections(&scripted).expect("fetched");
+    drop(transfers);
+    // Nobody runs what the attempt's calls run on.
+    let is_closed = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        send.is_closed()
+    });
+    assert!(is_closed, "whoever sends still waits for somebody who reads");
 }
 
 #[test]
