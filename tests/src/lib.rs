@@ -8,6 +8,7 @@ pub mod duty;
 pub mod oracle;
 pub mod power;
 pub mod proxy;
+pub mod throttle;
 
 pub use chance::{Chance, asked};
 pub use cluster::{Cluster, Process};

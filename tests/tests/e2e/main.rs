@@ -20,6 +20,7 @@ mod formats_reach_every_kind_of_program;
 mod fused_steps_make_the_same_bytes;
 mod hadoop_fs_is_a_tree_of_directories;
 mod hadoop_streaming_runs_scripts;
+mod kills_in_the_middle_of_a_fetch;
 mod kills_lose_nothing;
 mod logs_outlive_their_worker;
 mod memory_bounds_slots_and_not_bytes;
