@@ -29,7 +29,10 @@ pub(crate) struct Taken {
 }
 
 /// Runs the command to its end. Its stdout and stderr go to `log`.
+///
+/// First all that others wrote is brought to the disk: who syncs its output must not wait for theirs.
 pub(crate) fn run(command: &mut Command, log: &Path) -> Result<Taken> {
+    Command::new("sync").status().context("cannot run `sync`")?;
     let file = fs::File::create(log)?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let cpu = children_cpu_s();
