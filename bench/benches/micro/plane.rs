@@ -130,10 +130,7 @@ impl Accumulate for Sum {
 }
 
 fn attempt<M: MapFunction, C: Accumulate>(text: &[u8], scratch: &Path, mut mapper: M, combiner: Option<C>) {
-    let step: PlannedStep = serde_json::from_value(json!({
-        "native": "bench", "maps": 1, "reduces": 4, "combine": true, "sort_budget_bytes": 256 << 20, "fan_in": 64,
-    }))
-    .expect("a step");
+    let step = PlannedStep { sort_budget_bytes: 256 << 20, ..PlannedStep::native("bench", 1, 4) };
     let bytes = text.len() as u64;
     let file: PinnedFile =
         serde_json::from_value(json!({ "url": "file:///text", "bytes": bytes, "version": "1" })).expect("a file");

@@ -2,8 +2,8 @@
 
 use criterion::{BatchSize, Criterion, Throughput};
 use gristmill_common::plan::PlanSummary;
-use gristmill_common::wire::{Outcome, PollRequest, Report, TaskResult};
-use gristmill_common::{Digest, Epoch, JobId, JobSpec, TokenSecret, grant, limits};
+use gristmill_common::wire::{Outcome, PollRequest, Report, TaskResult, WorkerAbout};
+use gristmill_common::{Digest, Epoch, JobId, JobSpec, SessionId, TokenSecret, WorkerId, grant, limits};
 use gristmill_coordinator::scheduler::{Command, Now, Reply, Scheduler, SchedulerConfig};
 use serde_json::{from_value, json};
 use uuid::Uuid;
@@ -30,14 +30,30 @@ fn planned() -> Scheduler {
 }
 
 fn worker() -> PollRequest {
-    from_value(json!({
-        "protocol": limits::PROTOCOL, "worker": Uuid::from_u128(2), "session": Uuid::from_u128(3), "incarnation": 1,
-        "seq": 0, "seen": 0, "epoch": null, "free_slots": 1,
-        "about": {
-            "name": "w", "host": "h", "version": "1", "slots": 1, "programs": ["no-op"], "executable": Digest([2; 32]),
+    PollRequest {
+        protocol: limits::PROTOCOL,
+        worker: WorkerId(Uuid::from_u128(2)),
+        session: SessionId(Uuid::from_u128(3)),
+        incarnation: 1,
+        seq: 0,
+        seen: 0,
+        epoch: None,
+        about: WorkerAbout {
+            name: "w".to_owned(),
+            host: "h".to_owned(),
+            slots: 1,
+            programs: vec!["no-op".to_owned()],
+            executable: Digest([2; 32]),
+            ..WorkerAbout::default()
         },
-    }))
-    .expect("a poll")
+        free_slots: 1,
+        running: Vec::new(),
+        finished: Vec::new(),
+        returned: Vec::new(),
+        holds: Vec::new(),
+        draining: false,
+        no_room: None,
+    }
 }
 
 /// Polls until every task is won; returns how many polls it took.
