@@ -56,6 +56,30 @@ pub struct PollRequest {
     pub no_room: Option<String>,
 }
 
+impl PollRequest {
+    /// Makes what a worker says before its first poll: no number yet, nothing held, nothing to report, no free slots.
+    #[must_use]
+    pub fn new(worker: WorkerId, session: SessionId, about: WorkerAbout) -> Self {
+        Self {
+            protocol: crate::limits::PROTOCOL,
+            worker,
+            session,
+            incarnation: 1,
+            seq: 0,
+            seen: 0,
+            epoch: None,
+            about,
+            free_slots: 0,
+            running: Vec::new(),
+            finished: Vec::new(),
+            returned: Vec::new(),
+            holds: Vec::new(),
+            draining: false,
+            no_room: None,
+        }
+    }
+}
+
 /// What a worker is and can do.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

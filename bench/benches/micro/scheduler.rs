@@ -3,7 +3,7 @@
 use criterion::{BatchSize, Criterion, Throughput};
 use gristmill_common::plan::PlanSummary;
 use gristmill_common::wire::{Outcome, PollRequest, Report, TaskResult, WorkerAbout};
-use gristmill_common::{Digest, Epoch, JobId, JobSpec, SessionId, TokenSecret, WorkerId, grant, limits};
+use gristmill_common::{Digest, Epoch, JobId, JobSpec, SessionId, TokenSecret, WorkerId, grant};
 use gristmill_coordinator::scheduler::{Command, Now, Reply, Scheduler, SchedulerConfig};
 use serde_json::{from_value, json};
 use uuid::Uuid;
@@ -31,28 +31,19 @@ fn planned() -> Scheduler {
 
 fn worker() -> PollRequest {
     PollRequest {
-        protocol: limits::PROTOCOL,
-        worker: WorkerId(Uuid::from_u128(2)),
-        session: SessionId(Uuid::from_u128(3)),
-        incarnation: 1,
-        seq: 0,
-        seen: 0,
-        epoch: None,
-        about: WorkerAbout {
-            name: "w".to_owned(),
-            host: "h".to_owned(),
-            slots: 1,
-            programs: vec!["no-op".to_owned()],
-            executable: Digest([2; 32]),
-            ..WorkerAbout::default()
-        },
         free_slots: 1,
-        running: Vec::new(),
-        finished: Vec::new(),
-        returned: Vec::new(),
-        holds: Vec::new(),
-        draining: false,
-        no_room: None,
+        ..PollRequest::new(
+            WorkerId(Uuid::from_u128(2)),
+            SessionId(Uuid::from_u128(3)),
+            WorkerAbout {
+                name: "w".to_owned(),
+                host: "h".to_owned(),
+                slots: 1,
+                programs: vec!["no-op".to_owned()],
+                executable: Digest([2; 32]),
+                ..WorkerAbout::default()
+            },
+        )
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use gristmill_client::{Endpoint, WorkerClient};
 use gristmill_common::wire::{PollRequest, WorkerAbout};
-use gristmill_common::{Digest, SessionId, WorkerId, limits};
+use gristmill_common::{Digest, SessionId, WorkerId};
 use gristmill_tests::cluster::Cluster;
 
 use super::tasks::block_on;
@@ -104,23 +104,11 @@ impl Prober {
             executable: Digest::of(b"prober"),
             ..WorkerAbout::default()
         };
-        let request = PollRequest {
-            protocol: limits::PROTOCOL,
-            worker: WorkerId(uuid::Uuid::from_u128(1 << 100)),
-            session: SessionId(uuid::Uuid::from_u128(1 << 101)),
-            incarnation: 1,
-            seq: 0,
-            seen: 0,
-            epoch: None,
+        let request = PollRequest::new(
+            WorkerId(uuid::Uuid::from_u128(1 << 100)),
+            SessionId(uuid::Uuid::from_u128(1 << 101)),
             about,
-            free_slots: 0,
-            running: Vec::new(),
-            finished: Vec::new(),
-            returned: Vec::new(),
-            holds: Vec::new(),
-            draining: false,
-            no_room: None,
-        };
+        );
         Ok(Self { client, request })
     }
 

@@ -26,30 +26,21 @@ fn client(running: &Running) -> Client {
 
 fn poll() -> PollRequest {
     PollRequest {
-        protocol: limits::PROTOCOL,
-        worker: WorkerId(Uuid::from_u128(1)),
-        session: SessionId(Uuid::from_u128(2)),
-        incarnation: 1,
         seq: 1,
-        seen: 0,
-        epoch: None,
-        about: WorkerAbout {
-            name: "w".to_owned(),
-            host: "h".to_owned(),
-            version: "0".to_owned(),
-            slots: 1,
-            programs: Vec::new(),
-            executable: Digest::of(b"w"),
-            roots: Vec::new(),
-            ..WorkerAbout::default()
-        },
         free_slots: 1,
-        running: Vec::new(),
-        finished: Vec::new(),
-        returned: Vec::new(),
-        holds: Vec::new(),
-        draining: false,
-        no_room: None,
+        ..PollRequest::new(
+            WorkerId(Uuid::from_u128(1)),
+            SessionId(Uuid::from_u128(2)),
+            WorkerAbout {
+                name: "w".to_owned(),
+                host: "h".to_owned(),
+                version: "0".to_owned(),
+                slots: 1,
+                programs: Vec::new(),
+                executable: Digest::of(b"w"),
+                ..WorkerAbout::default()
+            },
+        )
     }
 }
 

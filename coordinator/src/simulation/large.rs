@@ -115,23 +115,7 @@ fn request(number: u32) -> PollRequest {
         executable: Digest([2; 32]),
         ..WorkerAbout::default()
     };
-    PollRequest {
-        protocol: limits::PROTOCOL,
-        worker: WorkerId(id(1)),
-        session: SessionId(id(2)),
-        incarnation: 1,
-        seq: 0,
-        seen: 0,
-        epoch: None,
-        about,
-        free_slots: FREE,
-        running: Vec::new(),
-        finished: Vec::new(),
-        returned: Vec::new(),
-        holds: Vec::new(),
-        draining: false,
-        no_room: None,
-    }
+    PollRequest { free_slots: FREE, ..PollRequest::new(WorkerId(id(1)), SessionId(id(2)), about) }
 }
 
 /// The worker runs what it was granted until its next poll, which reports it.

@@ -51,27 +51,20 @@ struct Seen {
 
 fn poll(number: u128, seq: u64) -> PollRequest {
     PollRequest {
-        protocol: limits::PROTOCOL,
-        worker: WorkerId(uuid::Uuid::from_u128(1 << 100 | number)),
-        session: SessionId(uuid::Uuid::from_u128(1 << 101 | number)),
-        incarnation: 1,
         seq,
         seen: seq - 1,
-        epoch: None,
-        about: WorkerAbout {
-            name: format!("idle-{number}"),
-            slots: 1,
-            programs: vec!["nothing-anyone-wants".to_owned()],
-            executable: Digest::of(b"idle"),
-            ..WorkerAbout::default()
-        },
         free_slots: 1,
-        running: Vec::new(),
-        finished: Vec::new(),
-        returned: Vec::new(),
-        holds: Vec::new(),
-        draining: false,
-        no_room: None,
+        ..PollRequest::new(
+            WorkerId(uuid::Uuid::from_u128(1 << 100 | number)),
+            SessionId(uuid::Uuid::from_u128(1 << 101 | number)),
+            WorkerAbout {
+                name: format!("idle-{number}"),
+                slots: 1,
+                programs: vec!["nothing-anyone-wants".to_owned()],
+                executable: Digest::of(b"idle"),
+                ..WorkerAbout::default()
+            },
+        )
     }
 }
 

@@ -56,9 +56,9 @@ impl<'a> Arrivals<'a> {
         let path = self.scratch.join(format!("fetched-{}", self.files));
         self.files += 1;
         let file = File::create(&path).map_err(|error| worker_failure("write fetched map outputs", &error))?;
-        let arriving = Arc::new(Arriving::new(self.coordinator, path, &lengths));
-        let sections = arriving.sections(&fetch, &lengths);
-        self.waiting.push(Receiver { fetch, answer, lengths, file, arriving });
+        let arriving = Arc::new(Arriving::new(self.coordinator, path, lengths));
+        let sections = arriving.sections(&fetch);
+        self.waiting.push(Receiver { fetch, answer, file, arriving });
         Ok(sections)
     }
 
@@ -122,12 +122,12 @@ struct State {
 }
 
 impl Arriving {
-    fn new(coordinator: &Coordinator, path: PathBuf, lengths: &[u64]) -> Self {
+    fn new(coordinator: &Coordinator, path: PathBuf, lengths: Vec<u64>) -> Self {
         let state = State { came: vec![0; lengths.len()], failed: None };
         Self {
             path,
             alive: Box::new(coordinator.sign_of_life()),
-            lengths: lengths.to_vec(),
+            lengths,
             state: Mutex::new(state),
             more: Condvar::new(),
         }
@@ -138,14 +138,14 @@ impl Arriving {
     }
 
     /// Where each section begins in the file: they lie one behind the other.
-    fn places(lengths: &[u64]) -> Vec<u64> {
-        let starts = lengths.iter().scan(0_u64, |at, &length| Some(std::mem::replace(at, at.saturating_add(length))));
+    fn places(&self) -> Vec<u64> {
+        let starts =
+            self.lengths.iter().scan(0_u64, |at, &length| Some(std::mem::replace(at, at.saturating_add(length))));
         starts.collect()
     }
 
-    fn sections(self: &Arc<Self>, fetch: &Fetch, lengths: &[u64]) -> Vec<Section> {
-        let places = Self::places(lengths);
-        let outputs = fetch.request.outputs.iter().zip(places).zip(lengths).enumerate();
+    fn sections(self: &Arc<Self>, fetch: &Fetch) -> Vec<Section> {
+        let outputs = fetch.request.outputs.iter().zip(self.places()).zip(&self.lengths).enumerate();
         let present = outputs.filter(|&(_, (_, &len))| len > 0);
         let section = |(number, ((&(map, fence), at), &len))| {
             let file = LazyFile::scratch(&self.path, at, len);
@@ -194,7 +194,6 @@ impl Arriving {
 struct Receiver {
     fetch: Fetch,
     answer: Answer,
-    lengths: Vec<u64>,
     file: File,
     arriving: Arc<Arriving>,
 }
@@ -214,9 +213,9 @@ impl Receiver {
     }
 
     async fn receive(&mut self) -> Result<(), Reason> {
-        let places = Arriving::places(&self.lengths);
+        let places = self.arriving.places();
         let (mut taken, mut backoff) = (0, Backoff::default());
-        for piece in Turns::new(self.lengths.clone()) {
+        for piece in Turns::new(self.arriving.lengths.clone()) {
             let (mut at, end) = (piece.at, piece.at + piece.len);
             while at < end {
                 match self.answer.some(end - at).await {
@@ -229,7 +228,7 @@ impl Receiver {
                         backoff.reset();
                     }
                     Err(error) => {
-                        let here = (taken, self.lengths.as_slice());
+                        let here = (taken, self.arriving.lengths.as_slice());
                         self.answer = self.fetch.go_on(error, &mut backoff, here, piece.number).await?;
                     }
                 }

@@ -11,7 +11,7 @@ use gristmill_common::wire::{
     Done, FetchRequest, Location, Outcome, Output, OutputsAnswer, PlanAnswer, PollRequest, PollResponse, Report,
     Running, SplitsAnswer, TaskResult, WorkerAbout,
 };
-use gristmill_common::{Digest, Epoch, Fence, FenceRange, GrantName, SessionId, Stage, TaskRange, WorkerId, limits};
+use gristmill_common::{Digest, Epoch, Fence, FenceRange, GrantName, SessionId, Stage, TaskRange, WorkerId};
 use gristmill_runs::{PartWriter, RunFile, RunHeader, RunSummary, RunWriter, SectionReader, Source};
 use serde_json::Value;
 use uuid::Uuid;
@@ -59,30 +59,25 @@ impl Miniature {
     pub(super) fn next_poll(&mut self) -> PollRequest {
         self.seq += 1;
         PollRequest {
-            protocol: limits::PROTOCOL,
-            worker: self.worker,
-            session: self.session,
-            incarnation: 1,
             seq: self.seq,
             seen: self.seen,
             epoch: self.epoch,
-            about: WorkerAbout {
-                name: "miniature".to_owned(),
-                host: "here".to_owned(),
-                version: "0".to_owned(),
-                slots: 2,
-                programs: vec!["numbers".to_owned()],
-                executable: Digest::of(b"miniature"),
-                roots: Vec::new(),
-                ..WorkerAbout::default()
-            },
             free_slots: self.free_slots,
             running: self.running.clone(),
             finished: self.finished.clone(),
-            returned: Vec::new(),
-            holds: Vec::new(),
-            draining: false,
-            no_room: None,
+            ..PollRequest::new(
+                self.worker,
+                self.session,
+                WorkerAbout {
+                    name: "miniature".to_owned(),
+                    host: "here".to_owned(),
+                    version: "0".to_owned(),
+                    slots: 2,
+                    programs: vec!["numbers".to_owned()],
+                    executable: Digest::of(b"miniature"),
+                    ..WorkerAbout::default()
+                },
+            )
         }
     }
 

@@ -47,30 +47,22 @@ fn submit(number: u128) -> Command {
 
 fn poll(seq: u64, free_slots: u32) -> PollRequest {
     PollRequest {
-        protocol: limits::PROTOCOL,
-        worker: WorkerId(Uuid::from_u128(1)),
-        session: SessionId(Uuid::from_u128(2)),
-        incarnation: 1,
         seq,
         seen: seq - 1,
-        epoch: None,
-        about: WorkerAbout {
-            name: "w".to_owned(),
-            host: "h".to_owned(),
-            version: "0".to_owned(),
-            slots: 4,
-            programs: vec!["numbers".to_owned()],
-            executable: Digest::of(b"w"),
-            roots: Vec::new(),
-            ..WorkerAbout::default()
-        },
         free_slots,
-        running: Vec::new(),
-        finished: Vec::new(),
-        returned: Vec::new(),
-        holds: Vec::new(),
-        draining: false,
-        no_room: None,
+        ..PollRequest::new(
+            WorkerId(Uuid::from_u128(1)),
+            SessionId(Uuid::from_u128(2)),
+            WorkerAbout {
+                name: "w".to_owned(),
+                host: "h".to_owned(),
+                version: "0".to_owned(),
+                slots: 4,
+                programs: vec!["numbers".to_owned()],
+                executable: Digest::of(b"w"),
+                ..WorkerAbout::default()
+            },
+        )
     }
 }
 

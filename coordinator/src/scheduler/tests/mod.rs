@@ -145,23 +145,8 @@ impl World {
             roots: Vec::new(),
             ..WorkerAbout::default()
         };
-        let request = PollRequest {
-            protocol: limits::PROTOCOL,
-            worker: WorkerId(self.id()),
-            session: SessionId(self.id()),
-            incarnation: 1,
-            seq: 0,
-            seen: 0,
-            epoch: None,
-            about,
-            free_slots: slots,
-            running: Vec::new(),
-            finished: Vec::new(),
-            returned: Vec::new(),
-            holds: Vec::new(),
-            draining: false,
-            no_room: None,
-        };
+        let request =
+            PollRequest { free_slots: slots, ..PollRequest::new(WorkerId(self.id()), SessionId(self.id()), about) };
         Hand { request, tokens: BTreeMap::new() }
     }
 

@@ -23,6 +23,10 @@ use super::*;
 
 /// The sections of maps 4 and 6.
 fn sections(scripted: &Scripted) -> Result<(Vec<Section>, Option<Transfers>), Reason> {
+    sections_of(scripted, &[4, 6])
+}
+
+fn sections_of(scripted: &Scripted, maps: &[u32]) -> Result<(Vec<Section>, Option<Transfers>), Reason> {
     let mut finder = Sections {
         feeding: (0, Stage::Map),
         coordinator: &scripted.coordinator,
@@ -31,8 +35,8 @@ fn sections(scripted: &Scripted) -> Result<(Vec<Section>, Option<Transfers>), Re
         holders: &mut BTreeMap::new(),
         peers: &mut Peers::default(),
     };
-    let output = |map| OutputRef { map, fence: Fence(9), bytes: 100, at: vec![Location::Store] };
-    let outputs = vec![output(4), output(6)];
+    let output = |&map: &u32| OutputRef { map, fence: Fence(9), bytes: 100, at: vec![Location::Store] };
+    let outputs = maps.iter().map(output).collect();
     let table = OutputsAnswer { generation: Generation(0), outputs, holders: BTreeMap::new() };
     finder.all("token", &grant(Stage::Reduce), 2, &table)
 }
@@ -153,4 +157,21 @@ fn lengths_that_make_no_sense_are_refused() {
     }
     let scripted = Scripted::start(|_| lengths([1, NOT_THERE], "").into_response());
     assert!(matches!(sections(&scripted), Err(Reason::LostOutput { map, .. }) if map.index == 6));
+}
+
+#[test]
+fn answers_beyond_those_received_at_once_wait_for_the_ones_before() {
+    // The first section of each answer has a byte.
+    let answer = |_| {
+        let mut bytes = vec![0; limits::OUTPUTS_PER_FETCH * 8 + 1];
+        (bytes[0], bytes[limits::OUTPUTS_PER_FETCH * 8]) = (1, b'x');
+        bytes.into_response()
+    };
+    let scripted = Scripted::start(answer);
+    let answers = limits::ANSWERS_AT_ONCE + 2;
+    let maps: Vec<u32> = (0..(answers * limits::OUTPUTS_PER_FETCH) as u32).collect();
+    let (mut found, transfers) = sections_of(&scripted, &maps).expect("fetched");
+    let texts: Vec<_> = found.iter_mut().map(|section| text(section).expect("read")).collect();
+    assert_eq!((texts, scripted.asked().len()), (vec!["x".to_owned(); answers], answers));
+    assert_eq!(transfers.map(|transfers| transfers.arriving.len()), Some(2), "the others were received before");
 }
